@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A region on the destination: one memfd, two mappings.
+ *
+ *   transport ──writes──► landing view ┐
+ *                                      ├─ pages of the memfd
+ *   guest ◄──runs on──── guest view   ─┘
+ *
+ * Chunks are registered on the landing view when the source asks for them. The file is sparse:
+ * what is never written is never there. It is never hole-punched, because a registered page
+ * would be left behind.
+ */
+#ifndef RF_DEST_REGION_H
+#define RF_DEST_REGION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ramferry/dest.h>
+
+#include "transport/transport.h"
+
+struct rf_dst_region {
+	/* fixed after init */
+	char id[RF_REGION_ID_SIZE];
+	uint64_t len;
+	uint32_t page_size;
+	int memfd; /* -1 once released */
+	uint8_t *landing;
+	uint8_t *guest_view; /* NULL once released */
+	/* session thread */
+	bool copied;  /* the guest view is memory of its own: pages are copied into it */
+	bool matched; /* the source has it too */
+	struct rf_mr **chunks;
+	uint64_t nchunks, chunk_size;
+};
+
+/* Checks spec and makes the memory. RF_ERR_INVALID, RF_ERR_NO_MEMORY, RF_ERR_SYSTEM (logged). */
+int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spec);
+void rf_dst_region_fini(struct rf_dst_region *r);
+
+int rf_dst_region_make_chunks(struct rf_dst_region *r, uint64_t chunk_size);
+/* Registers a chunk for remote writing unless it is; its key. */
+int rf_dst_region_key(struct rf_dst_region *r, struct rf_transport *t, uint64_t chunk,
+		      struct rf_remote_key *key);
+void rf_dst_region_deregister(struct rf_dst_region *r);
+
+/* Clears pages [first, first + count), which must be inside, without filling holes. */
+int rf_dst_region_clear(struct rf_dst_region *r, uint64_t first, uint64_t count);
+
+#endif

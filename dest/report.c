@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a destination tells: state, statistics, and the one error that ended it. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "dest/dest.h"
+
+int rf_dest_fail(struct rf_dest *d, int err, const char *fmt, ...)
+{
+	char text[sizeof(d->error_desc)];
+	int kept;
+	bool first;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	rf_log_make_printable(text); /* words of the source may be in it */
+	pthread_mutex_lock(&d->lock);
+	first = d->error == RF_OK;
+	if (first) {
+		d->error = err;
+		memcpy(d->error_desc, text, sizeof(text));
+	}
+	kept = d->error;
+	pthread_mutex_unlock(&d->lock);
+	if (first && (err == RF_ERR_CANCELLED || d->visitor == RF_DST_PROBER))
+		rf_info("dest", "%s", text);
+	else if (first && d->ctrl && d->visitor == RF_DST_STRANGER && !d->once)
+		rf_warn("dest", "turned away: %s", text);
+	else if (first)
+		rf_err_log("dest", "%s", text);
+	else
+		rf_debug("dest", "after the first error: %s", text);
+	return kept;
+}
+
+int rf_dest_malformed(struct rf_dest *d, uint32_t type)
+{
+	return rf_dest_fail(d, RF_ERR_PROTOCOL, "source %s sent a malformed %s",
+			    rf_ctrl_peer(d->ctrl), rf_wire_type_str(type));
+}
+
+void rf_dest_forgive(struct rf_dest *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->error = RF_OK;
+	d->error_desc[0] = 0;
+	pthread_mutex_unlock(&d->lock);
+	d->peer_told = false;
+}
+
+void rf_dest_set_state(struct rf_dest *d, enum rf_state to)
+{
+	struct rf_stats stats = {.size = sizeof(stats)};
+
+	(void)rf_state_move(&d->state, rf_state_get(&d->state), to);
+	if (!d->cfg.progress)
+		return;
+	rf_dest_stats(d, &stats);
+	d->cfg.progress(d->cfg.progress_arg, &stats);
+}
+
+/* What the pollers cost, once they have ended. */
+void rf_dest_keep_poll_stats(struct rf_dest *d)
+{
+	uint64_t ns = d->lanes.stats.cpu_ns, wakeups = d->lanes.stats.wakeups;
+
+	for (unsigned i = 0; i < d->post.nfaults; i++) {
+		ns += d->post.faults[i].stats.cpu_ns;
+		wakeups += d->post.faults[i].stats.wakeups;
+	}
+	atomic_store(&d->poll_ms, rf_ns_to_ms(ns));
+	atomic_store(&d->poll_wakeups, wakeups);
+}
+
+/* Once the fault threads have ended; their figures are theirs before. */
+void rf_dest_keep_postcopy_stats(struct rf_dest *d)
+{
+	struct rf_postcopy_stats *s = &d->post_stats;
+	struct rf_histogram all, request, wire, place;
+
+	rf_histogram_init(&all);
+	rf_histogram_init(&request);
+	rf_histogram_init(&wire);
+	rf_histogram_init(&place);
+	pthread_mutex_lock(&d->lock);
+	s->active = d->postcopy;
+	s->local_faults = atomic_load(&d->post.count.local);
+	s->existed = atomic_load(&d->post.count.existed);
+	for (unsigned i = 0; i < d->post.nfaults; i++) {
+		const struct rf_dst_fault *f = &d->post.faults[i];
+
+		s->requests += atomic_load(&f->requests);
+		s->faults += atomic_load(&f->faults);
+		s->duplicates += atomic_load(&f->waits);
+		rf_histogram_merge(&all, &f->latency);
+		rf_histogram_merge(&request, &f->part_request);
+		rf_histogram_merge(&wire, &f->part_wire);
+		rf_histogram_merge(&place, &f->part_place);
+		for (unsigned k = 0; k < f->nblocked && s->nblocked < RF_MAX_BLOCKED; k++) {
+			s->blocked[s->nblocked].thread = f->blocked[k].thread;
+			s->blocked[s->nblocked].faults = f->blocked[k].faults;
+			s->blocked[s->nblocked++].blocked_ms = rf_ns_to_ms(f->blocked[k].ns);
+		}
+	}
+	s->latency = rf_histogram_mean(&all) / 1e3;
+	s->latency_p50 = (double)rf_histogram_percentile(&all, 50) / 1e3;
+	s->latency_p99 = (double)rf_histogram_percentile(&all, 99) / 1e3;
+	s->latency_max = (double)rf_histogram_percentile(&all, 100) / 1e3;
+	s->part_request = rf_histogram_mean(&request) / 1e3;
+	s->part_wire = rf_histogram_mean(&wire) / 1e3;
+	s->part_place = rf_histogram_mean(&place) / 1e3;
+	rf_histogram_pow2_us(&all, s->latency_dist, RF_LATENCY_BUCKETS);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
+{
+	struct rf_stats s = {.size = sizeof(s)};
+	size_t size = out->size < sizeof(s) ? out->size : sizeof(s);
+
+	s.status = rf_state_get(&d->state);
+	pthread_mutex_lock(&d->lock);
+	s.error = d->error;
+	memcpy(s.error_desc, d->error_desc, sizeof(s.error_desc));
+	memcpy(s.transport, d->transport_name, sizeof(s.transport));
+	memcpy(s.provider, d->provider_name, sizeof(s.provider));
+	s.postcopy = d->post_stats;
+	pthread_mutex_unlock(&d->lock);
+	s.lanes = d->hello.bulk_lanes;
+	s.round = atomic_load(&d->round);
+	s.total_time = atomic_load(&d->total_ms);
+	s.setup_time = atomic_load(&d->setup_ms);
+	s.poll_cpu_time = atomic_load(&d->poll_ms);
+	s.poll_wakeups = atomic_load(&d->poll_wakeups);
+	s.verified = atomic_load(&d->verified);
+	s.device_state = atomic_load(&d->device_state);
+	for (uint32_t i = 0; i < d->nregions; i++)
+		s.ram.total += d->regions[i].len;
+	s.ram.duplicate = atomic_load(&d->zero_pages);
+	s.ram.page_size = RF_PAGE_SIZE;
+	s.size = out->size;
+	memcpy(out, &s, size);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Device state, then the word to run. Before the guest's state is loaded the lanes are closed:
+ * from then on nobody but the guest writes into its memory.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "dest/dest.h"
+
+static int load_state(struct rf_dest *d)
+{
+	int rc;
+
+	if (!d->postcopy)
+		rf_dst_lanes_stop(&d->lanes);
+	rc = d->cfg.guest.load_state(d->cfg.guest_arg, d->device, d->device_len);
+	if (rc != RF_OK)
+		return rf_dest_fail(d, rc, "the guest does not take its device state of %llu bytes",
+				    (unsigned long long)d->device_len);
+	rc = rf_dest_check(d);
+	if (rc != RF_OK)
+		return rc;
+	d->phase = RF_DST_LOADED;
+	d->word_deadline_ns = rf_now_ns(d->clock) + RF_DEST_WORD_TIMEOUT * RF_NS_PER_MS;
+	return rf_dest_send(d, RF_WIRE_STATE_LOADED, NULL, 0);
+}
+
+int rf_dest_take_state(struct rf_dest *d, const struct rf_frame *f)
+{
+	struct rf_wire_state s;
+
+	if (rf_wire_get_state(f->payload, f->len, &s) != RF_OK)
+		return rf_dest_malformed(d, f->type);
+	if ((d->hello.flags & RF_HELLO_VERIFY) && !d->digests_done && !d->postcopy)
+		return rf_dest_fail(d, RF_ERR_PROTOCOL, "source left out the digests");
+	if (!d->device) {
+		d->device = malloc(s.total ? s.total : 1);
+		if (!d->device)
+			return rf_dest_fail(d, RF_ERR_NO_MEMORY,
+					    "no memory for a device state of %llu bytes",
+					    (unsigned long long)s.total);
+		d->device_total = s.total;
+		atomic_store(&d->device_state, s.total);
+	}
+	if (s.total != d->device_total || s.offset != d->device_len ||
+	    s.len > d->device_total - d->device_len)
+		return rf_dest_fail(d, RF_ERR_PROTOCOL, "pieces of the device state do not fit");
+	memcpy(d->device + d->device_len, s.data, s.len);
+	d->device_len += s.len;
+	return d->device_len == d->device_total ? load_state(d) : RF_OK;
+}
+
+int rf_dest_take_run(struct rf_dest *d, const struct rf_frame *f)
+{
+	int rc;
+
+	if (rf_wire_get_empty(f->payload, f->len) != RF_OK)
+		return rf_dest_malformed(d, f->type);
+	rc = d->cfg.guest.resume(d->cfg.guest_arg);
+	if (rc != RF_OK)
+		return rf_dest_fail(d, rc,
+				    "the guest cannot be started; it is lost unless it is "
+				    "started by hand");
+	d->phase = d->postcopy ? RF_DST_POSTCOPY : RF_DST_RUNNING;
+	if (d->postcopy)
+		rf_dest_set_state(d, RF_STATE_POSTCOPY_ACTIVE);
+	/* The guest runs here whatever becomes of this message. */
+	if (rf_ctrl_send(d->ctrl, RF_WIRE_RUNNING, NULL, 0) != RF_OK)
+		rf_warn("dest", "the source could not be told that the guest runs here");
+	return RF_OK;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file source.h
+ * The source side of a migration: the host the guest leaves.
+ *
+ *   rf_source_new → rf_source_add_region … → rf_source_run → rf_source_delete
+ */
+#ifndef RAMFERRY_SOURCE_H
+#define RAMFERRY_SOURCE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <ramferry/err.h>
+#include <ramferry/guest.h>
+#include <ramferry/region.h>
+#include <ramferry/stats.h>
+#include <ramferry/tracker.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One outgoing migration. Opaque. */
+struct rf_source;
+
+/** How a guest moves. */
+enum rf_mode {
+	RF_MODE_PRECOPY = 0, /**< the guest runs here until all its memory is there */
+	RF_MODE_POSTCOPY,    /**< the guest runs there at once, its memory follows */
+	RF_MODE_HYBRID,	     /**< precopy, then postcopy: on command, after postcopy_after
+				  rounds, or when precopy does not get anywhere */
+};
+
+/** urgent_window: no bulk at all while a page request is open. */
+#define RF_URGENT_WINDOW_STOP 1u
+
+/**
+ * Set-up of a source. Zero in a field means its default. Strings are copied.
+ */
+struct rf_source_cfg {
+	size_t size;		  /**< sizeof(struct rf_source_cfg) */
+	const char *host;	  /**< destination: name, IPv4 or IPv6 address */
+	uint16_t port;		  /**< its control port */
+	const char *transport;	  /**< "auto" (default), "verbs", "ofi" */
+	const char *provider;	  /**< libfabric provider, e.g. "tcp"; NULL: the first that works */
+	unsigned bulk_lanes;	  /**< 1 (default) to 16 */
+	uint64_t chunk_size;	  /**< bytes of a registration, power of two, 1 MiB to 1 GiB
+				       (default 64 MiB) */
+	uint32_t piece_size;	  /**< most bytes of one write, 4 KiB to 16 MiB (default 1 MiB) */
+	int pin_all;		  /**< 1: register all memory of both sides at set-up */
+	int verify;		  /**< 1: compare digests of all memory at switch-over */
+	uint32_t downtime_limit;  /**< ms the guest may stand still (default 300) */
+	uint32_t timeout;	  /**< ms for the whole migration; 0: no limit. Then it is
+				       cancelled with RF_ERR_NOT_CONVERGED */
+	uint32_t connect_timeout; /**< ms to connect and agree (default 10,000) */
+	uint32_t link_timeout;	 /**< ms of silence after which the peer is dead (default 10,000) */
+	enum rf_mode mode;	 /**< default RF_MODE_PRECOPY */
+	unsigned urgent_lanes;	 /**< not in precopy: 1 (default) to 16 */
+	uint32_t urgent_window;	 /**< bytes of bulk in flight while page requests are open
+				      (default 64 KiB), or RF_URGENT_WINDOW_STOP */
+	int follow_faults;	 /**< 1: the push goes on behind the last requested page;
+				      0: where it was */
+	unsigned postcopy_after; /**< hybrid: rounds of precopy, then postcopy; 0: as needed */
+	uint64_t max_postcopy_bandwidth; /**< bytes a second of the push (0: no limit); answers
+					      are never limited */
+	const char *poll_mode; /**< "adaptive" (default), "busy" or "event": how the threads that
+				    serve lanes wait */
+	const char *poll_cpus; /**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */
+	struct rf_guest_ops guest; /**< pause, resume and save_state are needed */
+	void *guest_arg;
+	struct rf_tracker tracker; /**< needed; the caller keeps and deletes it */
+	/** Called after every round and change of state from the thread of rf_source_run();
+	    may call rf_source_cancel(). Optional. */
+	void (*progress)(void *arg, const struct rf_stats *stats);
+	void *progress_arg;
+};
+
+/**
+ * Makes a source. Does not connect.
+ * @param cfg  read during the call.
+ * @param out  the source, on success; the caller ends it with rf_source_delete().
+ * @return RF_ERR_INVALID (the log names the field), RF_ERR_NO_MEMORY, RF_ERR_SYSTEM.
+ */
+int rf_source_new(const struct rf_source_cfg *cfg, struct rf_source **out);
+
+/**
+ * Adds a region, before rf_source_run(). The order gives the index trackers see.
+ * @return RF_ERR_INVALID (address, length, page size, id empty or used twice, too many),
+ *         RF_ERR_STATE after rf_source_run(), RF_ERR_NO_MEMORY.
+ */
+int rf_source_add_region(struct rf_source *src, const struct rf_region *region);
+
+/**
+ * Moves the guest. Blocks until it is over; call it once.
+ *
+ * On RF_OK the guest runs on the destination and stays paused here. On every other result but
+ * RF_ERR_UNKNOWN_OUTCOME it runs here as if nothing had happened. On RF_ERR_UNKNOWN_OUTCOME
+ * it stays paused here for good, for it may be running there.
+ * @return RF_OK or any error of err.h; rf_source_stats() has it in words.
+ * Threads: one; others may call cancel, stats and state meanwhile.
+ */
+int rf_source_run(struct rf_source *src);
+
+/**
+ * Asks to go over to postcopy, also in the middle of a round. Only with RF_MODE_HYBRID; nothing
+ * happens otherwise, or when the switch-over has begun. Any thread, also a signal handler.
+ */
+void rf_source_start_postcopy(struct rf_source *src);
+
+/**
+ * Asks to stop. Takes effect at the next step, before the destination has been told to run;
+ * after that it does nothing. Any thread, also a signal handler.
+ */
+void rf_source_cancel(struct rf_source *src);
+
+/**
+ * Snapshot of the statistics.
+ * @param stats  its size field is set by the caller. Any thread.
+ */
+void rf_source_stats(struct rf_source *src, struct rf_stats *stats);
+
+/** Ends *src and sets it to NULL. NULL is fine. Not while rf_source_run() runs. */
+void rf_source_delete(struct rf_source **src);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

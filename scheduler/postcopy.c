@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Going over to postcopy:
+ *
+ *   keys of all chunks with pending pages (the guest still runs)
+ *   pause ─ harvest ─ fence of all lanes ─ keys of new chunks ─ missing pages ─► armed there
+ *   page requests are served from here on
+ *   device state ─► state-loaded ─ run ─► running      (downtime ends)
+ *   push the rest ─► postcopy-done
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "scheduler/source.h"
+
+static int tell_missing_of(struct rf_source *src, uint32_t region, uint8_t *buf)
+{
+	struct rf_src_region *r = &src->regions[region];
+	/* The scheduler thread is the only one that has the bits now. */
+	const uint64_t *words = (const uint64_t *)r->map.pending.words;
+	uint64_t first = 0;
+	int rc = RF_OK;
+
+	while (rc == RF_OK && (first = rf_bitmap_find_set(&r->map.pending, first, r->map.npages)) !=
+				      RF_BITMAP_NONE) {
+		struct rf_wbuf b;
+		uint64_t n;
+
+		first = first / 64 * 64;
+		n = r->map.npages - first;
+		if (n > RF_WIRE_MISSING_MAX)
+			n = RF_WIRE_MISSING_MAX;
+		rf_wbuf_init(&b, buf, RF_WIRE_MAX_PAYLOAD);
+		if (rf_wire_put_missing(&b, region, first, n, words + first / 64))
+			rc = rf_source_send(src, RF_WIRE_MISSING, buf, (uint32_t)b.len);
+		first += n;
+		if (first >= r->map.npages)
+			break;
+	}
+	return rc;
+}
+
+static int tell_missing(struct rf_source *src)
+{
+	uint8_t *buf = malloc(RF_WIRE_MAX_PAYLOAD);
+	int rc = RF_OK;
+
+	if (!buf)
+		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for missing pages");
+	for (uint32_t i = 0; rc == RF_OK && i < src->nregions; i++) {
+		rc = tell_missing_of(src, i, buf);
+		if (rc == RF_OK && rf_src_region_make_claims(&src->regions[i]) != RF_OK)
+			rc = rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for claims");
+	}
+	free(buf);
+	return rc == RF_OK ? rf_source_send(src, RF_WIRE_POSTCOPY, NULL, 0) : rc;
+}
+
+static int start_urgent(struct rf_source *src)
+{
+	struct rf_urgent_shared *s = &src->urgent;
+
+	s->regions = src->regions;
+	s->nregions = src->nregions;
+	s->chunk_size = src->cfg.chunk_size;
+	s->piece = src->cursor.piece_pages * RF_PAGE_SIZE;
+	s->is_zero = src->cursor.is_zero;
+	s->wake_fd = src->wake_fd;
+	src->urgents = calloc(src->cfg.urgent_lanes, sizeof(*src->urgents));
+	if (!src->urgents)
+		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for urgent lanes");
+	for (unsigned i = 0; i < src->cfg.urgent_lanes; i++) {
+		int rc = rf_urgent_start(&src->urgents[i], s, src->urgent_lanes[i], &src->plan);
+
+		if (rc != RF_OK)
+			return rf_source_fail(src, rc, "urgent lane %u cannot be served: %s", i,
+					      rf_err_str(rc));
+		src->urgent_lanes[i] = NULL;
+		src->nurgents++;
+	}
+	return RF_OK;
+}
+
+void rf_source_stop_urgent(struct rf_source *src)
+{
+	for (unsigned i = 0; i < src->nurgents; i++) {
+		struct rf_poller_stats s;
+
+		rf_urgent_stop(&src->urgents[i], &s);
+		atomic_store(&src->count.poll_ms,
+			     atomic_load(&src->count.poll_ms) + rf_ns_to_ms(s.cpu_ns));
+		atomic_fetch_add(&src->count.poll_wakeups, s.wakeups);
+	}
+	src->nurgents = 0;
+}
+
+/* Keys while the guest still runs, so that few are left for the pause. */
+static int prepare(struct rf_source *src)
+{
+	if (src->cfg.mode == RF_MODE_POSTCOPY)
+		rf_source_find_data(src);
+	return rf_source_need_pending(src);
+}
+
+/* What the destination lacks: everything with data, or what was not sent since it was written. */
+static int find_missing(struct rf_source *src)
+{
+	uint64_t pending = 0;
+
+	if (src->tracking)
+		return rf_source_harvest(src, &pending);
+	rf_source_find_data(src);
+	for (uint32_t i = 0; i < src->nregions; i++)
+		pending += rf_bitmap_count(&src->regions[i].map.pending);
+	atomic_store(&src->count.remaining, pending * RF_PAGE_SIZE);
+	return RF_OK;
+}
+
+static int switch_to_postcopy(struct rf_source *src)
+{
+	int rc = rf_source_pause(src);
+
+	if (rc == RF_OK)
+		rc = find_missing(src);
+	if (rc == RF_OK) {
+		rf_source_begin_round(src);
+		rc = rf_source_close_round(src, true);
+	}
+	if (rc == RF_OK)
+		rc = rf_source_need_pending(src);
+	if (rc == RF_OK)
+		rc = tell_missing(src);
+	if (rc == RF_OK)
+		rc = start_urgent(src);
+	if (rc == RF_OK)
+		rc = rf_source_send_state(src);
+	if (rc == RF_OK)
+		rc = rf_source_exchange(src, 0, RF_WIRE_STATE_LOADED);
+	return rc == RF_OK ? rf_source_hand_over(src) : rc;
+}
+
+/* All is posted: the destination says when all is in place. */
+static int await_done(struct rf_source *src)
+{
+	uint64_t until = rf_now_ns(src->clock) + RF_SOURCE_ANSWER_TIMEOUT * RF_NS_PER_MS;
+
+	while (src->expect) {
+		int rc = rf_source_pump(src);
+
+		if (rc != RF_OK)
+			return rc;
+		if (rf_bulk_inflight(&src->bulk) || atomic_load(&src->urgent.open))
+			until = rf_now_ns(src->clock) + RF_SOURCE_ANSWER_TIMEOUT * RF_NS_PER_MS;
+		else if (rf_now_ns(src->clock) >= until)
+			return rf_source_fail(
+				src, RF_ERR_TIMEOUT,
+				"all pages are sent, but the destination does not say "
+				"that they are in place");
+	}
+	rf_frame_free(&src->answer);
+	return RF_OK;
+}
+
+int rf_source_postcopy(struct rf_source *src)
+{
+	int rc = prepare(src);
+
+	if (rc == RF_OK)
+		rc = switch_to_postcopy(src);
+	if (rc != RF_OK)
+		return rc;
+	/* The last page may be one that was asked for, so the end may come at any time. */
+	src->expect = RF_WIRE_POSTCOPY_DONE;
+	atomic_store(&src->count.postcopy, 1);
+	rf_source_set_state(src, RF_STATE_POSTCOPY_ACTIVE);
+	rc = rf_source_push(src);
+	return rc == RF_OK ? await_done(src) : rc;
+}

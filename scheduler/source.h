@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inside of a source. rf_source_run() is the scheduler thread; it owns everything but what is
+ * marked otherwise.
+ *
+ *   handshake.c   connect, agree
+ *   ladder.c      open lanes, by the best transport that works
+ *   probe.c       the same without a migration
+ *   keys.c        registered memory, ahead of the cursor
+ *   round.c       one round: cut pieces, post, announce zeros, fence
+ *   precopy.c     harvest, rounds, when to stop
+ *   switchover.c  pause, last round, digests, device state, hand-over
+ *   postcopy.c    the same, with the rest of the memory to follow; push.c that rest
+ *   urgent.c      page requests, served by pollers of their own
+ *   events.c      the one place that waits: completions, control frames, cancel, deadlines
+ *   report.c      statistics, errors in words
+ */
+#ifndef RF_SCHEDULER_SOURCE_H
+#define RF_SCHEDULER_SOURCE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <ramferry/source.h>
+
+#include "common/clock.h"
+#include "common/state.h"
+#include "common/wire.h"
+#include "scheduler/bulk.h"
+#include "scheduler/converge.h"
+#include "scheduler/cursor.h"
+#include "scheduler/ladder.h"
+#include "scheduler/region.h"
+#include "scheduler/urgent.h"
+#include "scheduler/window.h"
+#include "transport/ctrl.h"
+#include "transport/transport.h"
+
+/* ms a living peer may take for one answer (it may be clearing or registering much memory). */
+#define RF_SOURCE_ANSWER_TIMEOUT 60000u
+
+/* Counters any thread may read while the scheduler thread writes them. */
+struct rf_source_counters {
+	_Atomic uint64_t normal, duplicate, skipped, remaining, data_bytes;
+	_Atomic uint64_t precopy_bytes, downtime_bytes, sync_count, dirty_rate, round;
+	_Atomic uint64_t device_state, transferred;
+	_Atomic double mbps, setup_ms, downtime_ms, expected_ms, verify_ms, total_ms;
+	_Atomic int verified;
+	_Atomic uint64_t pushed, window_changes, poll_wakeups;
+	_Atomic double poll_ms;
+	_Atomic int postcopy;
+};
+
+struct rf_source {
+	/* fixed after new and add_region */
+	struct rf_source_cfg cfg; /* defaults filled in; strings point to the copies below */
+	char *host, *transport, *provider, *poll_mode, *poll_cpus;
+	struct rf_src_region *regions;
+	uint32_t nregions;
+	const struct rf_clock *clock;
+	struct rf_mem_hub *hub; /* tests: backend mem */
+	bool probe;		/* connects, and that is all */
+
+	/* any thread */
+	int cancel_fd; /* eventfd */
+	int wake_fd;   /* eventfd: look again */
+	_Atomic bool go_postcopy;
+	_Atomic bool cancelled;
+	struct rf_state_cell state;
+	struct rf_source_counters count;
+
+	/* lock */
+	pthread_mutex_t lock;
+	char error_desc[256]; /* first error in words */
+	int error;
+	char transport_name[16], provider_name[32];
+
+	/* scheduler thread */
+	bool ran;
+	uint64_t start_ns, deadline_ns; /* deadline 0: none */
+	uint64_t next_progress_ns;
+	struct rf_ctrl *ctrl;
+	struct rf_transport *t;
+	struct rf_ladder ladder;
+	struct rf_bulk bulk;
+	struct rf_cursor cursor;
+	uint64_t keys_wanted; /* chunks asked for and not answered */
+	uint8_t *zero_buf;    /* a ZERO payload being built */
+	struct rf_wbuf zeros;
+	uint32_t zero_region;
+	struct rf_wire_run zero_run; /* last run, still growing */
+	uint32_t expect;	     /* type of the answer waited for, 0: none */
+	struct rf_frame answer;
+	uint64_t round;
+	struct rf_region *tracked; /* what the tracker was started with; it may keep it */
+	bool tracking, paused, told_to_run;
+	unsigned stalled; /* rounds in a row that did not get anywhere */
+	uint64_t last_pending;
+	struct rf_lane *urgent_lanes[RF_WIRE_MAX_LANES]; /* until their pollers take them */
+	struct rf_urgent *urgents;
+	unsigned nurgents;
+	struct rf_urgent_shared urgent;
+	struct rf_poll_plan plan;
+	uint64_t pushed;	/* bytes */
+	uint64_t push_ns;	/* when the limit allows more */
+	uint64_t window;	/* bytes, as last decided */
+	bool blocked_by_window; /* then a short sleep */
+	uint64_t pause_ns;
+	struct rf_rate rate;
+	double ack_ms;	      /* end of a round to its acknowledgement, smoothed */
+	uint64_t harvest_ns;  /* time of the last harvest */
+	uint64_t round_bytes; /* data bytes of this round */
+};
+
+/* source.c: as rf_source_new(), for who has neither guest nor tracker and will not run it. */
+int rf_source_make(const struct rf_source_cfg *cfg, struct rf_source **out);
+/* source.c: tells the destination why, if it is still there. */
+void rf_source_say_goodbye(struct rf_source *src, int err);
+
+/* handshake.c */
+int rf_source_connect(struct rf_source *src);
+void rf_source_disconnect(struct rf_source *src);
+
+/* keys.c: makes sure the chunk may be written to and asks for those the cursor comes to next. */
+int rf_source_need_chunk(struct rf_source *src, uint32_t region, uint64_t chunk,
+			 struct rf_src_chunk **out);
+int rf_source_take_keys(struct rf_source *src, const struct rf_frame *f);
+int rf_source_pin_all(struct rf_source *src);
+/* Keys and registrations of every chunk that has pending pages. */
+int rf_source_need_pending(struct rf_source *src);
+
+/* round.c: everything pending, fenced and acknowledged. */
+int rf_source_round(struct rf_source *src, bool last);
+void rf_source_begin_round(struct rf_source *src);
+
+/* Posts what is left, announces, fences and waits for the acknowledgement. */
+int rf_source_close_round(struct rf_source *src, bool last);
+
+/* precopy.c: RF_OK: switch over now. RF_IN_PROGRESS: go over to postcopy now. */
+int rf_source_precopy(struct rf_source *src);
+/* Harvests all regions and makes what was found pending; pages pending then. */
+int rf_source_harvest(struct rf_source *src, uint64_t *pending);
+
+/* Makes pending what holds data, without touching it. */
+void rf_source_find_data(struct rf_source *src);
+
+/* switchover.c */
+int rf_source_switch_over(struct rf_source *src);
+int rf_source_pause(struct rf_source *src);
+int rf_source_send_state(struct rf_source *src);
+/* Sends type (0: nothing) and takes the answer, which has no payload. */
+int rf_source_exchange(struct rf_source *src, uint32_t type, uint32_t expect);
+int rf_source_hand_over(struct rf_source *src);
+
+/* postcopy.c */
+int rf_source_postcopy(struct rf_source *src);
+void rf_source_stop_urgent(struct rf_source *src);
+/* push.c: everything that nobody asked for. */
+int rf_source_push(struct rf_source *src);
+/* Calls post until it has done all, taking completions in between (round.c). */
+int rf_source_post_all(struct rf_source *src, int (*post)(struct rf_source *src));
+
+/* verify.c: digests of all memory, compared by the destination. */
+int rf_source_verify(struct rf_source *src);
+
+/* events.c */
+/* Takes what there is of completions and control frames; if there is nothing, sleeps until
+ * something comes (100 ms at most). RF_OK: look again at what you wait for. */
+int rf_source_pump(struct rf_source *src);
+/* A post failed with rc: pumps until the lane's end is told, with its reason. */
+int rf_source_pump_error(struct rf_source *src, int rc);
+/* Cancelled? Out of time? Neither counts once the destination has been told to run. Also calls
+ * progress now and then. Cheap. */
+int rf_source_check(struct rf_source *src);
+/* Takes the frames that are there, without waiting. */
+int rf_source_look(struct rf_source *src);
+/* Sends a frame; what the peer said last, or the stream's error in words, if it fails. */
+int rf_source_send(struct rf_source *src, uint32_t type, const void *payload, uint32_t len);
+/* Sends (type 0: nothing) and waits for the one answer of type `expect`, which the caller frees;
+ * timeout ms. */
+int rf_source_ask(struct rf_source *src, uint32_t type, const void *payload, uint32_t len,
+		  uint32_t expect, uint32_t timeout, struct rf_frame *answer);
+
+/* report.c */
+/* Keeps the first error and its words, and logs it. Returns that one: a migration ends with what
+ * went wrong first, whatever follows from it. */
+int rf_source_fail(struct rf_source *src, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+int rf_source_malformed(struct rf_source *src, uint32_t type);
+void rf_source_set_state(struct rf_source *src, enum rf_state to);
+void rf_source_progress(struct rf_source *src);
+void rf_source_finish_stats(struct rf_source *src, int err);
+
+/* tests: the hub that transport "mem" connects through; before run. */
+void rf_source_set_hub(struct rf_source *src, struct rf_mem_hub *hub);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The hand-over, with the guest paused:
+ *
+ *   pause ─ harvest ─ last round ─ [digests] ─ device state ─► state-loaded
+ *                                                              run ──► running
+ *
+ * The word "run" is the point of no return. Before it any failure lets the guest go on here;
+ * from the moment it may have left this host the guest never runs here again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "scheduler/source.h"
+
+#define STATE_PIECE (512u << 10)
+
+int rf_source_pause(struct rf_source *src)
+{
+	int rc;
+
+	src->pause_ns = rf_now_ns(src->clock);
+	rc = src->cfg.guest.pause(src->cfg.guest_arg);
+	if (rc != RF_OK)
+		return rf_source_fail(src, rc, "the guest cannot be paused");
+	src->paused = true;
+	rf_source_set_state(src, RF_STATE_DEVICE);
+	return RF_OK;
+}
+
+static int send_state_pieces(struct rf_source *src, const uint8_t *state, size_t len,
+			     uint8_t *payload)
+{
+	size_t at = 0;
+
+	do {
+		uint32_t n = len - at < STATE_PIECE ? (uint32_t)(len - at) : STATE_PIECE;
+		struct rf_wbuf b;
+		int rc;
+
+		rf_wbuf_init(&b, payload, RF_WIRE_MAX_PAYLOAD);
+		rf_wire_put_state(&b, len, at, state + at, n);
+		rc = rf_source_send(src, RF_WIRE_STATE, payload, (uint32_t)b.len);
+		if (rc != RF_OK)
+			return rc;
+		at += n;
+	} while (at < len);
+	return RF_OK;
+}
+
+int rf_source_send_state(struct rf_source *src)
+{
+	uint8_t *payload = malloc(RF_WIRE_MAX_PAYLOAD);
+	void *state = NULL;
+	size_t len = 0;
+	int rc = RF_ERR_NO_MEMORY;
+
+	if (!payload)
+		return rf_source_fail(src, rc, "no memory for the device state");
+	rc = src->cfg.guest.save_state(src->cfg.guest_arg, &state, &len);
+	if (rc != RF_OK) {
+		rf_source_fail(src, rc, "the guest's device state cannot be saved");
+		goto free_payload;
+	}
+	if (len > RF_WIRE_MAX_STATE)
+		rc = rf_source_fail(src, RF_ERR_GUEST, "device state of %zu bytes is over %u", len,
+				    RF_WIRE_MAX_STATE);
+	else
+		rc = send_state_pieces(src, state, len, payload);
+	atomic_store(&src->count.device_state, len);
+	free(state);
+free_payload:
+	free(payload);
+	return rc;
+}
+
+int rf_source_exchange(struct rf_source *src, uint32_t type, uint32_t expect)
+{
+	struct rf_frame f;
+	int rc = rf_source_ask(src, type, NULL, 0, expect, RF_SOURCE_ANSWER_TIMEOUT, &f);
+
+	if (rc != RF_OK)
+		return rc;
+	if (rf_wire_get_empty(f.payload, f.len) != RF_OK)
+		rc = rf_source_fail(src, RF_ERR_PROTOCOL, "destination sent a malformed %s",
+				    rf_wire_type_str(expect));
+	rf_frame_free(&f);
+	return rc;
+}
+
+int rf_source_hand_over(struct rf_source *src)
+{
+	int rc = rf_source_check(src);
+
+	/* A destination that has failed meanwhile is not told to run. */
+	if (rc == RF_OK)
+		rc = rf_source_look(src);
+	/* A frame that could not be sent never comes whole to the peer, nor does any after it. */
+	if (rc == RF_OK)
+		rc = rf_source_send(src, RF_WIRE_RUN, NULL, 0);
+	if (rc != RF_OK)
+		return rc;
+	/* Neither the user nor the clock may end it from here on, only the link. */
+	src->told_to_run = true;
+	rc = rf_source_exchange(src, 0, RF_WIRE_RUNNING);
+	if (rc != RF_OK)
+		return rc;
+	atomic_store(&src->count.downtime_ms, rf_ns_to_ms(rf_now_ns(src->clock) - src->pause_ns));
+	return RF_OK;
+}
+
+int rf_source_switch_over(struct rf_source *src)
+{
+	uint64_t pending;
+	int rc = rf_source_pause(src);
+
+	if (rc == RF_OK)
+		rc = rf_source_harvest(src, &pending);
+	if (rc == RF_OK)
+		rc = rf_source_round(src, true);
+	if (rc == RF_OK && src->cfg.verify)
+		rc = rf_source_verify(src);
+	/* The destination takes its lanes down before it runs the guest; so do we. */
+	if (rc == RF_OK)
+		rf_bulk_close(&src->bulk);
+	if (rc == RF_OK)
+		rc = rf_source_send_state(src);
+	if (rc == RF_OK)
+		rc = rf_source_exchange(src, 0, RF_WIRE_STATE_LOADED);
+	if (rc == RF_OK)
+		rc = rf_source_hand_over(src);
+	return rc;
+}

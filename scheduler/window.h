@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How much bulk may be in flight beside urgent answers. A pure function: a table of cases tests
+ * it.
+ *
+ * An urgent answer that is posted behind W bytes of bulk waits W / bandwidth. So while requests
+ * are open, bulk shrinks to the urgent window at once; when it has been quiet for a while the
+ * window doubles step by step, so that a guest that faults again and again does not meet a full
+ * pipe each time.
+ */
+#ifndef RF_SCHEDULER_WINDOW_H
+#define RF_SCHEDULER_WINDOW_H
+
+#include <stdint.h>
+
+struct rf_window_cfg {
+	uint64_t urgent;  /* bytes of bulk in flight while requests are open; 0: none */
+	uint64_t full;	  /* bytes when quiet */
+	uint64_t hold_ns; /* quiet time after the last request before it grows */
+	uint64_t step_ns; /* then it doubles each step */
+};
+#define RF_WINDOW_HOLD_NS 1000000u
+#define RF_WINDOW_STEP_NS 500000u
+
+struct rf_window_in {
+	uint32_t open; /* requests taken and not answered in full */
+	uint64_t now_ns;
+	uint64_t last_ns; /* when a request last came or was answered; 0: never */
+};
+
+struct rf_window {
+	uint64_t bytes; /* bulk in flight, at most */
+	uint64_t piece; /* one write, at most; whole pages, at least one */
+};
+
+struct rf_window rf_window_decide(const struct rf_window_cfg *cfg, const struct rf_window_in *in,
+				  uint64_t piece);
+
+#endif

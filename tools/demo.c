@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ramferry demo: starts 'receive' and 'send' as processes of their own on loopback, moves a
+ * self-checking guest and puts both reports together.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tools/common.h"
+
+struct demo_opts {
+	struct guest_opts guest;
+	struct migration_opts mig;
+	struct output_opts out;
+	const char *host;
+	uint64_t run_before, run_after;
+};
+
+/* Options are handed to the two commands by name: these are for the source only. */
+static const struct rf_opt table[] = {
+	GUEST_ROWS(struct demo_opts),
+	PROGRAM_ROWS(struct demo_opts),
+	RF_OPT_DURATION(struct demo_opts, run_before, "run-before", 0, "TIME", "300ms",
+			"how long the guest runs before it is moved", 1000),
+	RF_OPT_DURATION(struct demo_opts, run_after, "run-after", 0, "TIME", "500ms",
+			"how long it runs afterwards before it is checked", 1000),
+	LINK_ROWS(struct demo_opts),
+	RF_OPT_STRING(struct demo_opts, host, "host", 0, "ADDRESS", "127.0.0.1",
+		      "address the destination listens on"),
+	MIGRATION_ROWS(struct demo_opts, "yes"),
+	POSTCOPY_ROWS(struct demo_opts),
+	OUTPUT_ROWS(struct demo_opts),
+	RF_OPT_END,
+};
+
+/* A child and the pipe from its stdout. */
+struct child {
+	const char *name;
+	pid_t pid;
+	FILE *out;
+	int status;
+};
+
+static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t child_pids[2];
+
+static void on_signal(int sig)
+{
+	interrupted = 1;
+	for (int i = 0; i < 2; i++)
+		if (child_pids[i] > 0)
+			kill((pid_t)child_pids[i], sig);
+}
+
+struct args {
+	char *v[64];
+	int n;
+};
+
+static void add(struct args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct args *a, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (a->n < 63 && vasprintf(&a->v[a->n], fmt, ap) >= 0)
+		a->n++;
+	va_end(ap);
+	a->v[a->n] = NULL;
+}
+
+static void free_args(struct args *a)
+{
+	for (int i = 0; i < a->n; i++)
+		free(a->v[i]);
+}
+
+static void add_shared(struct args *a, const struct demo_opts *o, const char *command)
+{
+	add(a, "ramferry");
+	add(a, "%s", command);
+	add(a, "--json");
+	add(a, "--log-level=%s", o->out.log_level);
+	add(a, "--guest=%s", o->guest.kind);
+	add(a, "--memory=%llu", (unsigned long long)o->guest.memory);
+	add(a, "--page-size=%s", o->guest.page_size);
+	add(a, "--vcpus=%llu", (unsigned long long)o->guest.vcpus);
+	add(a, "--transport=%s", o->mig.transport);
+	add(a, "--poll-mode=%s", o->mig.poll_mode);
+	if (o->mig.poll_cpus)
+		add(a, "--poll-cpus=%s", o->mig.poll_cpus);
+	if (o->mig.provider)
+		add(a, "--provider=%s", o->mig.provider);
+	add(a, "--connect-timeout=%llums", (unsigned long long)o->mig.connect_timeout);
+	add(a, "--link-timeout=%llums", (unsigned long long)o->mig.link_timeout);
+}
+
+static void receive_args(struct args *a, const struct demo_opts *o)
+{
+	add_shared(a, o, "receive");
+	add(a, "--run-after=%llums", (unsigned long long)o->run_after);
+	add(a, "%s%s%s:0", strchr(o->host, ':') ? "[" : "", o->host,
+	    strchr(o->host, ':') ? "]" : "");
+}
+
+static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
+{
+	add_shared(a, o, "send");
+	add(a, "--working-set=%llu", (unsigned long long)o->guest.working_set);
+	add(a, "--dirty-rate=%llu", (unsigned long long)o->guest.dirty_rate);
+	add(a, "--fill=%llu", (unsigned long long)o->guest.fill);
+	add(a, "--pattern=%s", o->guest.pattern);
+	add(a, "--seed=%llu", (unsigned long long)o->guest.seed);
+	add(a, "--tracker=%s", o->guest.tracker);
+	add(a, "--run-before=%llums", (unsigned long long)o->run_before);
+	add(a, "--lanes=%llu", (unsigned long long)o->mig.lanes);
+	add(a, "--chunk-size=%llu", (unsigned long long)o->mig.chunk_size);
+	add(a, "--piece-size=%llu", (unsigned long long)o->mig.piece_size);
+	add(a, "--downtime-limit=%llums", (unsigned long long)o->mig.downtime_limit);
+	add(a, "--timeout=%llums", (unsigned long long)o->mig.timeout);
+	add(a, "--mode=%s", o->mig.mode);
+	add(a, "--postcopy-after=%llu", (unsigned long long)o->mig.postcopy_after);
+	add(a, "--urgent-lanes=%llu", (unsigned long long)o->mig.urgent_lanes);
+	add(a, "--urgent-window=%llu", (unsigned long long)o->mig.urgent_window);
+	add(a, "--locality=%s", o->mig.locality);
+	add(a, "--max-postcopy-bandwidth=%llu", (unsigned long long)o->mig.max_postcopy_bandwidth);
+	add(a, o->mig.pin_all ? "--pin-all" : "--no-pin-all");
+	add(a, o->mig.verify ? "--verify" : "--no-verify");
+	add(a, "%s%s%s:%u", strchr(o->host, ':') ? "[" : "", o->host,
+	    strchr(o->host, ':') ? "]" : "", port);
+}
+
+/* Both children die with us, whatever kills us. */
+static void exec_child(struct args *a, int out, pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	dup2(out, STDOUT_FILENO);
+	execv("/proc/self/exe", a->v);
+	fprintf(stderr, "ramferry demo: cannot start myself: %s\n", strerror(errno));
+	_exit(127);
+}
+
+static bool start_child(struct child *c, struct args *a, int slot)
+{
+	pid_t parent = getpid();
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0) {
+		fprintf(stderr, "ramferry demo: pipe: %s\n", strerror(errno));
+		return false;
+	}
+	c->pid = fork();
+	if (c->pid == 0)
+		exec_child(a, p[1], parent);
+	close(p[1]);
+	c->out = c->pid > 0 ? fdopen(p[0], "r") : NULL;
+	if (!c->out) {
+		fprintf(stderr, "ramferry demo: %s cannot be started: %s\n", c->name,
+			strerror(errno));
+		close(p[0]);
+		return false;
+	}
+	child_pids[slot] = c->pid;
+	return true;
+}
+
+/* The last line a child prints is its report. */
+static struct json_object *read_report(struct child *c)
+{
+	struct json_object *report = NULL;
+	char *line = NULL;
+	size_t cap = 0;
+
+	while (c->out && getline(&line, &cap, c->out) > 0) {
+		struct json_object *j = line[0] == '{' ? json_tokener_parse(line) : NULL;
+
+		if (!j)
+			continue;
+		json_object_put(report);
+		report = j;
+	}
+	free(line);
+	return report;
+}
+
+static void end_child(struct child *c, int slot, bool terminate)
+{
+	if (c->pid > 0 && terminate)
+		kill(c->pid, SIGTERM);
+	if (c->pid > 0)
+		while (waitpid(c->pid, &c->status, 0) < 0 && errno == EINTR)
+			;
+	child_pids[slot] = 0;
+	if (c->out)
+		fclose(c->out);
+	c->pid = 0;
+	c->out = NULL;
+}
+
+static bool read_port(struct child *c, unsigned *port)
+{
+	char line[512];
+
+	while (fgets(line, sizeof(line), c->out)) {
+		const char *p = strstr(line, " port ");
+
+		if (!strncmp(line, "listening on ", 13) && p && sscanf(p, " port %u", port) == 1)
+			return true;
+	}
+	return false;
+}
+
+static uint64_t get_number(struct json_object *j, const char *group, const char *name)
+{
+	struct json_object *g, *v;
+
+	if (!json_object_object_get_ex(j, group, &g) || !json_object_object_get_ex(g, name, &v))
+		return 0;
+	return json_object_get_uint64(v);
+}
+
+static bool get_bool(struct json_object *j, const char *name)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(j, name, &v) && json_object_get_boolean(v);
+}
+
+static bool guest_sound(struct json_object *j)
+{
+	struct json_object *g;
+
+	return json_object_object_get_ex(j, "guest", &g) && get_bool(g, "sound");
+}
+
+static const char *get_text(struct json_object *j, const char *name)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(j, name, &v) ? json_object_get_string(v) : "";
+}
+
+static double get_real(struct json_object *j, const char *name)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(j, name, &v) ? json_object_get_double(v) : 0;
+}
+
+/* What only the destination knows of postcopy. */
+static void merge_postcopy(struct json_object *s, struct json_object *r)
+{
+	json_object_object_foreach(r, name, value)
+	{
+		if (!strncmp(name, "postcopy-", 9) && !json_object_object_get_ex(s, name, NULL))
+			json_object_object_add(s, name, json_object_get(value));
+	}
+}
+
+/* The source's report, with the destination's half of the guest's story put in. */
+static bool merge_reports(const struct demo_opts *o, struct json_object *s, struct json_object *r)
+{
+	bool moved = !strcmp(get_text(s, "status"), "completed") &&
+		     !strcmp(get_text(r, "status"), "completed");
+	/* In postcopy the guest runs before its memory is there: it checks itself. */
+	bool digests = !o->mig.verify || get_bool(s, "verified") || get_bool(s, "postcopy");
+	bool verified = moved && digests && guest_sound(s) && guest_sound(r);
+	struct json_object *g;
+
+	json_object_object_add(s, "verified", json_object_new_boolean(verified));
+	if (!json_object_object_get_ex(s, "guest", &g))
+		return verified;
+	json_object_object_add(g, "sound",
+			       json_object_new_boolean(guest_sound(s) &&
+						       (!moved || guest_sound(r))));
+	if (moved)
+		merge_postcopy(s, r);
+	if (moved) {
+		json_object_object_add(g, "passes-resume",
+				       json_object_new_uint64(
+					       get_number(r, "guest", "passes-resume")));
+		json_object_object_add(g, "passes-end",
+				       json_object_new_uint64(
+					       get_number(r, "guest", "passes-end")));
+	}
+	return verified;
+}
+
+static void print_summary(struct json_object *s, bool verified)
+{
+	struct json_object *ram;
+
+	if (strcmp(get_text(s, "status"), "completed") != 0) {
+		printf("not moved: %s\n", get_text(s, "error-desc"));
+		return;
+	}
+	json_object_object_get_ex(s, "ram", &ram);
+	printf("guest %s moved over %s:%s: total %.0f ms, downtime %.1f ms (expected %.1f, "
+	       "verification %.1f), %.1f MiB in %llu rounds\n",
+	       get_text(json_object_object_get(s, "guest"), "kind"), get_text(s, "transport"),
+	       get_text(s, "provider"), get_real(s, "total-time"), get_real(s, "downtime"),
+	       get_real(s, "expected-downtime"), get_real(s, "verify-time"),
+	       get_real(ram, "transferred") / 1048576, (unsigned long long)get_real(s, "rounds"));
+	printf("passes: start %llu, migration %llu, pause %llu, end %llu\nverified: %s\n",
+	       (unsigned long long)get_number(s, "guest", "passes-start"),
+	       (unsigned long long)get_number(s, "guest", "passes-migration"),
+	       (unsigned long long)get_number(s, "guest", "passes-pause"),
+	       (unsigned long long)get_number(s, "guest", "passes-end"),
+	       verified ? "true" : "false");
+}
+
+static int report(const struct demo_opts *o, struct json_object *s, struct json_object *r)
+{
+	bool verified;
+
+	if (!s) {
+		fprintf(stderr, "ramferry demo: the source ended without a report\n");
+		return EXIT_FAILURE;
+	}
+	verified = merge_reports(o, s, r);
+	print_summary(s, verified);
+	if (o->out.json)
+		print_json_line(s);
+	return verified ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(const struct demo_opts *o)
+{
+	struct child rx = {.name = "receive"}, tx = {.name = "send"};
+	struct args rx_args = {0}, tx_args = {0};
+	struct json_object *s = NULL, *r = NULL;
+	int rc = EXIT_FAILURE;
+	unsigned port;
+
+	receive_args(&rx_args, o);
+	if (!start_child(&rx, &rx_args, 0))
+		goto free_args;
+	if (!read_port(&rx, &port)) {
+		end_child(&rx, 0, false);
+		goto free_args;
+	}
+	send_args(&tx_args, o, port);
+	if (!interrupted && start_child(&tx, &tx_args, 1)) {
+		s = read_report(&tx);
+		end_child(&tx, 1, false);
+	}
+	/* A source that failed before it connected leaves the destination waiting. */
+	if (tx.status != 0 && rx.pid > 0)
+		kill(rx.pid, SIGTERM);
+	r = read_report(&rx);
+	end_child(&rx, 0, false);
+	rc = report(o, s, r);
+	json_object_put(s);
+	json_object_put(r);
+free_args:
+	free_args(&rx_args);
+	free_args(&tx_args);
+	return rc;
+}
+
+int cmd_demo(int argc, char **argv)
+{
+	static const char prog[] = "ramferry demo";
+	struct sigaction sa = {.sa_handler = on_signal};
+	struct demo_opts o = {0};
+	unsigned npos = 0;
+	int rc = parse_command(
+		table, prog,
+		"[OPTION ...]\n\n"
+		"Moves a guest that checks its own memory from one process to another "
+		"and proves that not a byte went wrong.",
+		argc, argv, &o, &o.out, NULL, 0, &npos);
+
+	if (rc >= 0)
+		return rc;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	return run(&o);
+}
