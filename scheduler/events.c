@@ -10,7 +10,6 @@
 
 #define SPINS	     200 /* polls of the lanes before going to sleep, where spinning is all right */
 #define SLEEP_MS     100
-#define WINDOW_MS    1 /* the window grows with time, which wakes nobody */
 #define PROGRESS_NS  (100 * RF_NS_PER_MS)
 #define LAST_WORD_MS 1000 /* how long a peer whose lane or stream broke has to say why */
 
@@ -29,6 +28,7 @@ int rf_source_check(struct rf_source *src)
 				      rf_rate_get(&src->rate) / 1048576,
 				      (double)atomic_load(&src->count.dirty_rate) * RF_PAGE_SIZE /
 					      1048576);
+	rf_source_apply_throttle(src);
 	if (now >= src->next_progress_ns) {
 		src->next_progress_ns = now + PROGRESS_NS;
 		rf_source_progress(src);
@@ -174,7 +174,7 @@ static void sleep_for_events(struct rf_source *src)
 	p[n++] = (struct pollfd){.fd = src->wake_fd, .events = POLLIN};
 	if (!src->told_to_run) /* afterwards it is readable for good, and without effect */
 		p[n++] = (struct pollfd){.fd = src->cancel_fd, .events = POLLIN};
-	if (poll(p, n, src->blocked_by_window ? WINDOW_MS : SLEEP_MS) < 0 && errno != EINTR)
+	if (poll(p, n, src->sleep_ms ? src->sleep_ms : SLEEP_MS) < 0 && errno != EINTR)
 		rf_err_log("source", "poll: %s", strerror(errno));
 	if (read(src->wake_fd, &count, sizeof(count)) < 0)
 		return; /* nobody woke us: a lane, a frame, or time did */

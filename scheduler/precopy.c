@@ -82,7 +82,7 @@ static void decide(struct rf_source *src, uint64_t pending, struct rf_converge_o
 		.remaining = pending * RF_PAGE_SIZE,
 		.bandwidth = rf_rate_get(&src->rate),
 		.fixed_ms = src->ack_ms + 3 * rf_ns_to_ms(rf_ctrl_rtt_ns(src->ctrl)),
-		.downtime_limit = src->cfg.downtime_limit,
+		.downtime_limit = atomic_load(&src->limits.downtime_limit),
 		.elapsed_ms = rf_ns_to_ms(rf_now_ns(src->clock) - src->start_ns),
 		.timeout = src->cfg.timeout,
 		.may_postcopy = src->cfg.mode == RF_MODE_HYBRID,

@@ -11,6 +11,8 @@
 #include "common/log.h"
 #include "scheduler/source.h"
 
+#define WINDOW_MS 1 /* the window and the limit let more go with time, which wakes nobody */
+
 /* What is pushed as a whole. */
 struct item {
 	uint32_t region;
@@ -46,6 +48,14 @@ static bool is_boosted(const struct rf_source *src)
 	return atomic_load_explicit(&src->urgent.current.boost, memory_order_relaxed);
 }
 
+/* ns until the limit lets more go; 0: now. */
+static uint64_t push_wait(struct rf_source *src)
+{
+	return rf_pacer_wait(&src->pacer, rf_now_ns(src->clock),
+			     atomic_load_explicit(&src->limits.max_postcopy_bandwidth,
+						  memory_order_relaxed));
+}
+
 /* May len more bytes go out now? */
 static bool has_room(struct rf_source *src, uint64_t len)
 {
@@ -54,7 +64,7 @@ static bool has_room(struct rf_source *src, uint64_t len)
 
 	if (is_boosted(src))
 		return true;
-	if (src->cfg.max_postcopy_bandwidth && rf_now_ns(src->clock) < src->push_ns)
+	if (push_wait(src))
 		return false;
 	/* A window smaller than a page still lets one go when nothing else is on its way. */
 	return w.bytes && (!inflight || inflight + len <= w.bytes);
@@ -65,25 +75,19 @@ static int wait_for_room(struct rf_source *src, uint64_t len)
 	int rc = RF_OK;
 
 	while (rc == RF_OK && src->expect && !has_room(src, len)) {
-		src->blocked_by_window = true;
+		src->sleep_ms = WINDOW_MS;
 		rc = rf_source_pump(src);
 	}
-	src->blocked_by_window = false;
+	src->sleep_ms = 0;
 	return rc;
 }
 
 static void charge(struct rf_source *src, uint64_t bytes)
 {
-	uint64_t now = rf_now_ns(src->clock), limit = src->cfg.max_postcopy_bandwidth;
-
 	src->pushed += bytes;
 	atomic_fetch_add_explicit(&src->count.pushed, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&src->count.data_bytes, bytes, memory_order_relaxed);
-	if (!limit)
-		return;
-	if (src->push_ns < now)
-		src->push_ns = now;
-	src->push_ns += (uint64_t)((double)bytes * 1e9 / (double)limit);
+	rf_pacer_take(&src->pacer, bytes);
 }
 
 /* Posts one write or one message on the item's lane, taking completions until it goes. */

@@ -123,6 +123,10 @@ void rf_source_stats(struct rf_source *src, struct rf_stats *out)
 	snprintf(s.tracker, sizeof(s.tracker), "%s", src->cfg.tracker.ops->name);
 	s.lanes = src->cfg.bulk_lanes;
 	s.round = atomic_load(&c->round);
+	s.cpu_throttle_percentage = atomic_load(&c->throttle);
+	s.max_bandwidth = atomic_load(&src->limits.max_bandwidth);
+	s.max_postcopy_bandwidth = atomic_load(&src->limits.max_postcopy_bandwidth);
+	s.downtime_limit = atomic_load(&src->limits.downtime_limit);
 	s.setup_time = atomic_load(&c->setup_ms);
 	s.poll_cpu_time = atomic_load(&c->poll_ms);
 	s.poll_wakeups = atomic_load(&c->poll_wakeups);

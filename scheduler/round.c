@@ -72,7 +72,7 @@ int rf_source_post_all(struct rf_source *src, int (*post)(struct rf_source *src)
 	return RF_OK;
 }
 
-static int post_writes(struct rf_source *src)
+int rf_source_post_writes(struct rf_source *src)
 {
 	return rf_bulk_post(&src->bulk);
 }
@@ -100,8 +100,13 @@ static int send_data(struct rf_source *src, const struct rf_piece *p)
 		.dst_off = at % src->cfg.chunk_size,
 		.len = len,
 	};
+	if (!src->last_round) {
+		rc = rf_source_pace(src, len);
+		if (rc != RF_OK)
+			return rc;
+	}
 	if (!rf_bulk_has_room(&src->bulk, len)) {
-		rc = rf_source_post_all(src, post_writes);
+		rc = rf_source_post_all(src, rf_source_post_writes);
 		if (rc != RF_OK)
 			return rc;
 	}
@@ -162,7 +167,7 @@ static int end_round(struct rf_source *src, bool last)
 
 int rf_source_close_round(struct rf_source *src, bool last)
 {
-	int rc = rf_source_post_all(src, post_writes);
+	int rc = rf_source_post_all(src, rf_source_post_writes);
 	uint64_t sent;
 
 	if (rc == RF_OK)
@@ -182,6 +187,7 @@ void rf_source_begin_round(struct rf_source *src)
 {
 	src->round++;
 	src->round_bytes = 0;
+	src->idle_ns = 0;
 	atomic_store(&src->count.round, src->round);
 }
 
@@ -191,13 +197,14 @@ int rf_source_round(struct rf_source *src, bool last)
 	int rc;
 
 	rf_source_begin_round(src);
+	src->last_round = last; /* the guest waits: no limit of bandwidth */
 	rc = send_pending(src, last);
 	if (rc == RF_OK)
 		rc = rf_source_close_round(src, last);
 	if (rc != RF_OK)
 		return rc;
 	done = rf_now_ns(src->clock);
-	rf_rate_add(&src->rate, src->round_bytes, (double)(done - start) / 1e9);
+	rf_rate_add(&src->rate, src->round_bytes, (double)(done - start - src->idle_ns) / 1e9);
 	atomic_fetch_add(last ? &src->count.downtime_bytes : &src->count.precopy_bytes,
 			 src->round_bytes);
 	if (src->round_bytes)

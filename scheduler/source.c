@@ -48,7 +48,7 @@ static void fill_defaults(struct rf_source_cfg *c)
 	if (!c->piece_size)
 		c->piece_size = 1u << 20;
 	if (!c->downtime_limit)
-		c->downtime_limit = 300;
+		c->downtime_limit = RF_SOURCE_DOWNTIME_LIMIT;
 	if (!c->connect_timeout)
 		c->connect_timeout = 10000;
 	if (!c->link_timeout)
@@ -79,6 +79,9 @@ int rf_source_make(const struct rf_source_cfg *cfg, struct rf_source **out)
 	src->cfg = *cfg;
 	src->clock = &rf_clock_monotonic;
 	fill_defaults(&src->cfg);
+	atomic_store(&src->limits.max_bandwidth, src->cfg.max_bandwidth);
+	atomic_store(&src->limits.max_postcopy_bandwidth, src->cfg.max_postcopy_bandwidth);
+	atomic_store(&src->limits.downtime_limit, src->cfg.downtime_limit);
 	rf_bulk_init(&src->bulk, RF_BULK_WINDOW);
 	pthread_mutex_init(&src->lock, NULL);
 	rf_state_init(&src->state, "source");
@@ -224,6 +227,7 @@ int rf_source_run(struct rf_source *src)
 	if (src->cfg.timeout)
 		src->deadline_ns = src->start_ns + src->cfg.timeout * RF_NS_PER_MS;
 	rc = migrate(src);
+	rf_source_end_throttle(src);
 	if (rc != RF_OK) {
 		rf_source_say_goodbye(src, rc);
 		rc = roll_back(src, rc);

@@ -8,6 +8,7 @@
  *   probe.c       the same without a migration
  *   keys.c        registered memory, ahead of the cursor
  *   round.c       one round: cut pieces, post, announce zeros, fence
+ *   limits.c      bandwidth, downtime, throttle: what may be changed while it runs
  *   precopy.c     harvest, rounds, when to stop
  *   switchover.c  pause, last round, digests, device state, hand-over
  *   postcopy.c    the same, with the rest of the memory to follow; push.c that rest
@@ -31,6 +32,7 @@
 #include "scheduler/converge.h"
 #include "scheduler/cursor.h"
 #include "scheduler/ladder.h"
+#include "scheduler/pacer.h"
 #include "scheduler/region.h"
 #include "scheduler/urgent.h"
 #include "scheduler/window.h"
@@ -39,6 +41,7 @@
 
 /* ms a living peer may take for one answer (it may be clearing or registering much memory). */
 #define RF_SOURCE_ANSWER_TIMEOUT 60000u
+#define RF_SOURCE_DOWNTIME_LIMIT 300u /* ms, by default */
 
 /* Counters any thread may read while the scheduler thread writes them. */
 struct rf_source_counters {
@@ -50,6 +53,14 @@ struct rf_source_counters {
 	_Atomic uint64_t pushed, window_changes, poll_wakeups;
 	_Atomic double poll_ms;
 	_Atomic int postcopy;
+	_Atomic unsigned throttle; /* percent, as the guest was last told while it was moved */
+};
+
+/* What any thread may set while it runs (rf_source_set_*); the scheduler thread reads it. */
+struct rf_source_limits {
+	_Atomic uint64_t max_bandwidth, max_postcopy_bandwidth; /* bytes a second, 0: none */
+	_Atomic uint32_t downtime_limit;			/* ms */
+	_Atomic unsigned throttle;				/* percent */
 };
 
 struct rf_source {
@@ -69,6 +80,7 @@ struct rf_source {
 	_Atomic bool cancelled;
 	struct rf_state_cell state;
 	struct rf_source_counters count;
+	struct rf_source_limits limits;
 
 	/* lock */
 	pthread_mutex_t lock;
@@ -102,15 +114,18 @@ struct rf_source {
 	unsigned nurgents;
 	struct rf_urgent_shared urgent;
 	struct rf_poll_plan plan;
-	uint64_t pushed;	/* bytes */
-	uint64_t push_ns;	/* when the limit allows more */
-	uint64_t window;	/* bytes, as last decided */
-	bool blocked_by_window; /* then a short sleep */
+	uint64_t pushed;       /* bytes */
+	struct rf_pacer pacer; /* of the rounds, then of the push */
+	uint64_t idle_ns;      /* of this round: the limit let nothing go, nothing was in flight */
+	uint64_t window;       /* bytes, as last decided */
+	int sleep_ms;	       /* when to look again though nothing came; 0: as usual */
+	bool throttle_broken;  /* the guest refused */
 	uint64_t pause_ns;
 	struct rf_rate rate;
 	double ack_ms;	      /* end of a round to its acknowledgement, smoothed */
 	uint64_t harvest_ns;  /* time of the last harvest */
 	uint64_t round_bytes; /* data bytes of this round */
+	bool last_round;      /* the guest is paused */
 };
 
 /* source.c: as rf_source_new(), for who has neither guest nor tracker and will not run it. */
@@ -160,6 +175,16 @@ void rf_source_stop_urgent(struct rf_source *src);
 int rf_source_push(struct rf_source *src);
 /* Calls post until it has done all, taking completions in between (round.c). */
 int rf_source_post_all(struct rf_source *src, int (*post)(struct rf_source *src));
+/* The batch of bulk writes; a function for post_all (round.c). */
+int rf_source_post_writes(struct rf_source *src);
+
+/* limits.c */
+/* Waits until the bandwidth limit lets len bytes go; they count as gone then. */
+int rf_source_pace(struct rf_source *src, uint32_t len);
+/* Tells the guest its throttle if that has changed. Cheap. */
+void rf_source_apply_throttle(struct rf_source *src);
+/* The guest runs at full speed again, if it runs. */
+void rf_source_end_throttle(struct rf_source *src);
 
 /* verify.c: digests of all memory, compared by the destination. */
 int rf_source_verify(struct rf_source *src);

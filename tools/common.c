@@ -278,6 +278,12 @@ struct json_object *stats_to_json(const struct rf_stats *st)
 	add_real(o, "downtime", st->downtime);
 	add_real(o, "expected-downtime", st->expected_downtime);
 	add_real(o, "verify-time", st->verify_time);
+	if (st->tracker[0]) { /* the source's */
+		add_number(o, "downtime-limit", st->downtime_limit);
+		add_number(o, "max-bandwidth", st->max_bandwidth);
+		add_number(o, "max-postcopy-bandwidth", st->max_postcopy_bandwidth);
+		add_number(o, "cpu-throttle-percentage", st->cpu_throttle_percentage);
+	}
 	add_number(o, "device-state", st->device_state);
 	add_real(o, "poll-cpu-time", st->poll_cpu_time);
 	add_number(o, "poll-wakeups", st->poll_wakeups);

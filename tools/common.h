@@ -31,6 +31,7 @@ struct migration_opts {
 	uint64_t lanes, chunk_size, piece_size, downtime_limit, timeout, connect_timeout;
 	uint64_t link_timeout;
 	uint64_t urgent_lanes, urgent_window, postcopy_after, max_postcopy_bandwidth;
+	uint64_t max_bandwidth;
 	const char *mode, *locality, *poll_mode, *poll_cpus;
 	bool pin_all, verify;
 };
@@ -96,6 +97,8 @@ struct output_opts {
 	RF_OPT_DURATION(T, mig.downtime_limit, "downtime-limit", 'd', "TIME", "300ms", \
 		"longest the guest may stand still (a bare number: ms)", 1, \
 		.min = 1, .max = 3600000), \
+	RF_OPT_SIZE(T, mig.max_bandwidth, "max-bandwidth", 0, "SIZE", "0", \
+		"bytes a second while the guest runs; 0: no limit"), \
 	RF_OPT_DURATION(T, mig.timeout, "timeout", 'T', "TIME", "0", \
 		"give up after this time, the guest stays; 0: never (a bare number: s)", 1000, \
 		.max = 4000000000), \

@@ -125,6 +125,7 @@ static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
 	add(a, "--chunk-size=%llu", (unsigned long long)o->mig.chunk_size);
 	add(a, "--piece-size=%llu", (unsigned long long)o->mig.piece_size);
 	add(a, "--downtime-limit=%llums", (unsigned long long)o->mig.downtime_limit);
+	add(a, "--max-bandwidth=%llu", (unsigned long long)o->mig.max_bandwidth);
 	add(a, "--timeout=%llums", (unsigned long long)o->mig.timeout);
 	add(a, "--mode=%s", o->mig.mode);
 	add(a, "--postcopy-after=%llu", (unsigned long long)o->mig.postcopy_after);

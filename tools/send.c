@@ -84,6 +84,7 @@ static void fill_config(const struct send_opts *o, const char *host, uint16_t po
 						      : RF_URGENT_WINDOW_STOP,
 		.follow_faults = !strcmp(o->mig.locality, "follow"),
 		.postcopy_after = (unsigned)o->mig.postcopy_after,
+		.max_bandwidth = o->mig.max_bandwidth,
 		.max_postcopy_bandwidth = o->mig.max_postcopy_bandwidth,
 		.poll_mode = o->mig.poll_mode,
 		.poll_cpus = o->mig.poll_cpus,

@@ -64,9 +64,11 @@ struct rf_source_cfg {
 	unsigned postcopy_after; /**< hybrid: rounds of precopy, then postcopy; 0: as needed */
 	uint64_t max_postcopy_bandwidth; /**< bytes a second of the push (0: no limit); answers
 					      are never limited */
-	const char *poll_mode; /**< "adaptive" (default), "busy" or "event": how the threads that
-				    serve lanes wait */
-	const char *poll_cpus; /**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */
+	uint64_t max_bandwidth; /**< bytes a second of precopy while the guest runs (0: no limit);
+				     the last round, for which it stands still, is not limited */
+	const char *poll_mode;	/**< "adaptive" (default), "busy" or "event": how the threads that
+				     serve lanes wait */
+	const char *poll_cpus;	/**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */
 	struct rf_guest_ops guest; /**< pause, resume and save_state are needed */
 	void *guest_arg;
 	struct rf_tracker tracker; /**< needed; the caller keeps and deletes it */
@@ -107,6 +109,30 @@ int rf_source_run(struct rf_source *src);
  * happens otherwise, or when the switch-over has begun. Any thread, also a signal handler.
  */
 void rf_source_start_postcopy(struct rf_source *src);
+
+/**
+ * Changes a limit of the migration, also while it runs: the same fields of struct rf_source_cfg
+ * set it for the beginning. Takes effect with the next write, at the latest after 100 ms.
+ * @param bytes_per_s  0: no limit.
+ * Any thread, also a signal handler.
+ */
+void rf_source_set_max_bandwidth(struct rf_source *src, uint64_t bytes_per_s);
+void rf_source_set_max_postcopy_bandwidth(struct rf_source *src, uint64_t bytes_per_s);
+
+/**
+ * The same for the time the guest may stand still; counts for the next decision.
+ * @param ms  0: the default (300).
+ */
+void rf_source_set_downtime_limit(struct rf_source *src, uint32_t ms);
+
+/**
+ * Slows the guest down while it runs on the source, from now until it has moved or this is
+ * called again. The guest's throttle function is called from the thread of rf_source_run().
+ * @param percent  0 (full speed) to 99: the share of time its vCPUs stand still.
+ * @return RF_ERR_INVALID over 99, RF_ERR_UNSUPPORTED if the guest has no throttle function.
+ * Any thread, also a signal handler.
+ */
+int rf_source_set_throttle(struct rf_source *src, unsigned percent);
 
 /**
  * Asks to stop. Takes effect at the next step, before the destination has been told to run;

@@ -107,6 +107,11 @@ struct rf_stats {
 	uint64_t poll_wakeups;	  /**< times they were woken, at the end */
 	int verified;		  /**< 1: digests of all memory were compared and equal */
 	uint64_t device_state;	  /**< bytes */
+	unsigned cpu_throttle_percentage; /**< share of time vCPUs stand still
+					       (source); the last one at the end */
+	uint64_t max_bandwidth;		  /**< limits in force (source): bytes a second, 0: none */
+	uint64_t max_postcopy_bandwidth;
+	uint32_t downtime_limit; /**< ms */
 	struct rf_ram_stats ram;
 	struct rf_postcopy_stats postcopy; /**< all zero without postcopy */
 };

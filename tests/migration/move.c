@@ -168,6 +168,7 @@ static void make_source(struct mv *m)
 		.pin_all = m->cfg.pin_all,
 		.verify = m->cfg.verify,
 		.timeout = m->cfg.timeout,
+		.max_bandwidth = m->cfg.max_bandwidth,
 		.connect_timeout = m->cfg.connect_timeout,
 		.link_timeout = m->cfg.link_timeout,
 		.guest = mv_src_ops,
@@ -180,6 +181,8 @@ static void make_source(struct mv *m)
 	/* With a writer nothing is ever all sent: then the estimate decides. */
 	if (m->cfg.writer)
 		cfg.guest.state_size = NULL;
+	if (!m->cfg.throttle)
+		cfg.guest.throttle = NULL;
 	assert_int_equal(rf_source_new(&cfg, &m->source), RF_OK);
 	rf_source_set_hub(m->source, m->hub);
 	for (unsigned i = 0; i < m->cfg.regions; i++) {

@@ -89,8 +89,12 @@ struct mv_cfg {
 	uint32_t piece_size;
 	bool pin_all, verify;
 	uint32_t timeout, link_timeout;
-	bool never_fits;  /* the estimate never lets it switch over while something is left */
-	size_t state_len; /* device state; default: 1000 */
+	uint64_t max_bandwidth;
+	bool throttle; /* the guest has that function */
+	bool throttle_fails;
+	uint64_t state_told; /* device state as told while it runs; default: more than any limit */
+	bool never_fits;     /* the estimate never lets it switch over while something is left */
+	size_t state_len;    /* device state; default: 1000 */
 	mv_hook hook;
 	void *hook_arg;
 	struct rf_mem_hub_cfg hub; /* scripted: a thread makes the steps */
@@ -110,6 +114,10 @@ struct mv_region {
 /* What was asked of the guest on one side, and how its run ended. */
 struct mv_side {
 	unsigned pauses, resumes, saves, loads;
+	unsigned throttles;    /* calls of throttle */
+	unsigned throttle;     /* percent, last told */
+	unsigned max_throttle; /* percent, ever told */
+	pthread_t throttled_by;
 	int rc;
 	struct rf_stats stats;
 	_Atomic bool done;

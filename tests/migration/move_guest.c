@@ -220,7 +220,21 @@ static int save_state(void *arg, void **buf, size_t *len)
 /* More than any limit: only when nothing is left it switches over, so the script says when. */
 static uint64_t state_size(void *arg)
 {
-	return 1ull << 50;
+	struct mv *m = arg;
+
+	return m->cfg.state_told ? m->cfg.state_told : 1ull << 50;
+}
+
+static int throttle_guest(void *arg, unsigned percent)
+{
+	struct mv *m = arg;
+
+	m->src.throttles++;
+	m->src.throttle = percent;
+	m->src.throttled_by = pthread_self();
+	if (percent > m->src.max_throttle)
+		m->src.max_throttle = percent;
+	return m->cfg.throttle_fails ? RF_ERR_GUEST : RF_OK;
 }
 
 static int load_state(void *arg, const void *buf, size_t len)
@@ -253,6 +267,7 @@ const struct rf_guest_ops mv_src_ops = {
 	.resume = resume_source,
 	.save_state = save_state,
 	.state_size = state_size,
+	.throttle = throttle_guest,
 };
 
 const struct rf_guest_ops mv_dst_ops = {

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Limits that may be changed while a migration runs. Any thread writes them; only the scheduler
+ * thread acts on them, so the guest's throttle is called by that thread alone.
+ */
+#include <unistd.h>
+
+#include "common/log.h"
+#include "scheduler/source.h"
+
+#define MAX_THROTTLE 99u
+
+/* The scheduler may sleep with the old value in mind. */
+static void wake(struct rf_source *src)
+{
+	uint64_t one = 1;
+
+	if (write(src->wake_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable all the same */
+}
+
+void rf_source_set_max_bandwidth(struct rf_source *src, uint64_t bytes_per_s)
+{
+	atomic_store(&src->limits.max_bandwidth, bytes_per_s);
+	wake(src);
+}
+
+void rf_source_set_max_postcopy_bandwidth(struct rf_source *src, uint64_t bytes_per_s)
+{
+	atomic_store(&src->limits.max_postcopy_bandwidth, bytes_per_s);
+	wake(src);
+}
+
+void rf_source_set_downtime_limit(struct rf_source *src, uint32_t ms)
+{
+	atomic_store(&src->limits.downtime_limit, ms ? ms : RF_SOURCE_DOWNTIME_LIMIT);
+	wake(src);
+}
+
+int rf_source_set_throttle(struct rf_source *src, unsigned percent)
+{
+	if (percent > MAX_THROTTLE)
+		return RF_ERR_INVALID;
+	if (!src->cfg.guest.throttle)
+		return RF_ERR_UNSUPPORTED;
+	atomic_store(&src->limits.throttle, percent);
+	wake(src);
+	return RF_OK;
+}
+
+/* A guest that cannot be throttled is moved all the same, so a failure only ends the attempts. */
+static bool call_throttle(struct rf_source *src, unsigned percent)
+{
+	int rc = src->cfg.guest.throttle(src->cfg.guest_arg, percent);
+
+	if (rc == RF_OK)
+		return true;
+	rf_warn("source", "the guest cannot be throttled to %u %%: %s", percent, rf_err_str(rc));
+	src->throttle_broken = true;
+	return false;
+}
+
+void rf_source_apply_throttle(struct rf_source *src)
+{
+	unsigned want = atomic_load_explicit(&src->limits.throttle, memory_order_relaxed);
+
+	if (src->paused || src->throttle_broken)
+		return;
+	if (want == atomic_load_explicit(&src->count.throttle, memory_order_relaxed))
+		return;
+	if (call_throttle(src, want)) {
+		rf_info("source", "the guest is throttled to %u %%", want);
+		atomic_store(&src->count.throttle, want);
+	}
+}
+
+void rf_source_end_throttle(struct rf_source *src)
+{
+	/* The statistics keep the last value. */
+	if (atomic_load(&src->count.throttle))
+		(void)call_throttle(src, 0);
+}
+
+static int sleep_ms(uint64_t ns)
+{
+	return ns < 100 * RF_NS_PER_MS ? (int)((ns + RF_NS_PER_MS - 1) / RF_NS_PER_MS) : 100;
+}
+
+static uint64_t time_to_wait(struct rf_source *src)
+{
+	return rf_pacer_wait(&src->pacer, rf_now_ns(src->clock),
+			     atomic_load_explicit(&src->limits.max_bandwidth,
+						  memory_order_relaxed));
+}
+
+/*
+ * Nothing is kept back in the batch while it waits. Time in which the lanes had nothing to do is
+ * the limit's doing and says nothing about the link's bandwidth, so it is counted apart.
+ */
+int rf_source_pace(struct rf_source *src, uint32_t len)
+{
+	uint64_t ns = time_to_wait(src);
+	int rc = ns ? rf_source_post_all(src, rf_source_post_writes) : RF_OK;
+
+	while (rc == RF_OK && ns && !atomic_load(&src->go_postcopy)) {
+		bool idle = !rf_bulk_inflight(&src->bulk);
+		uint64_t before = rf_now_ns(src->clock);
+
+		src->sleep_ms = sleep_ms(ns);
+		rc = rf_source_pump(src);
+		src->sleep_ms = 0;
+		if (idle)
+			src->idle_ns += rf_now_ns(src->clock) - before;
+		ns = time_to_wait(src);
+	}
+	rf_pacer_take(&src->pacer, len);
+	return rc;
+}
