@@ -76,18 +76,16 @@ void rf_dest_keep_poll_stats(struct rf_dest *d)
 	atomic_store(&d->poll_wakeups, wakeups);
 }
 
-/* Once the fault threads have ended; their figures are theirs before. */
-void rf_dest_keep_postcopy_stats(struct rf_dest *d)
+/* Counters and times of all fault threads, while they run too. */
+static void add_up_faults(struct rf_dest *d, struct rf_postcopy_stats *s)
 {
-	struct rf_postcopy_stats *s = &d->post_stats;
 	struct rf_histogram all, request, wire, place;
 
 	rf_histogram_init(&all);
 	rf_histogram_init(&request);
 	rf_histogram_init(&wire);
 	rf_histogram_init(&place);
-	pthread_mutex_lock(&d->lock);
-	s->active = d->postcopy;
+	s->active = 1;
 	s->local_faults = atomic_load(&d->post.count.local);
 	s->existed = atomic_load(&d->post.count.existed);
 	for (unsigned i = 0; i < d->post.nfaults; i++) {
@@ -100,11 +98,6 @@ void rf_dest_keep_postcopy_stats(struct rf_dest *d)
 		rf_histogram_merge(&request, &f->part_request);
 		rf_histogram_merge(&wire, &f->part_wire);
 		rf_histogram_merge(&place, &f->part_place);
-		for (unsigned k = 0; k < f->nblocked && s->nblocked < RF_MAX_BLOCKED; k++) {
-			s->blocked[s->nblocked].thread = f->blocked[k].thread;
-			s->blocked[s->nblocked].faults = f->blocked[k].faults;
-			s->blocked[s->nblocked++].blocked_ms = rf_ns_to_ms(f->blocked[k].ns);
-		}
 	}
 	s->latency = rf_histogram_mean(&all) / 1e3;
 	s->latency_p50 = (double)rf_histogram_percentile(&all, 50) / 1e3;
@@ -114,7 +107,37 @@ void rf_dest_keep_postcopy_stats(struct rf_dest *d)
 	s->part_wire = rf_histogram_mean(&wire) / 1e3;
 	s->part_place = rf_histogram_mean(&place) / 1e3;
 	rf_histogram_pow2_us(&all, s->latency_dist, RF_LATENCY_BUCKETS);
+}
+
+/* Once the fault threads have ended; who waited how long is theirs before. */
+void rf_dest_keep_postcopy_stats(struct rf_dest *d)
+{
+	struct rf_postcopy_stats s = {0};
+
+	add_up_faults(d, &s);
+	for (unsigned i = 0; i < d->post.nfaults; i++) {
+		const struct rf_dst_fault *f = &d->post.faults[i];
+
+		for (unsigned k = 0; k < f->nblocked && s.nblocked < RF_MAX_BLOCKED; k++) {
+			s.blocked[s.nblocked].thread = f->blocked[k].thread;
+			s.blocked[s.nblocked].faults = f->blocked[k].faults;
+			s.blocked[s.nblocked++].blocked_ms = rf_ns_to_ms(f->blocked[k].ns);
+		}
+	}
+	pthread_mutex_lock(&d->lock);
+	d->post_stats = s;
 	pthread_mutex_unlock(&d->lock);
+}
+
+/* Host pages that are missing, in bytes of the smallest kind: exact if all are of one size. */
+static uint64_t missing_bytes(const struct rf_dest *d)
+{
+	uint64_t size = d->nregions ? d->regions[0].page_size : 0;
+
+	for (uint32_t i = 1; i < d->nregions; i++)
+		if (d->regions[i].page_size < size)
+			size = d->regions[i].page_size;
+	return atomic_load(&d->post.remaining) * size;
 }
 
 void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
@@ -130,9 +153,18 @@ void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
 	memcpy(s.provider, d->provider_name, sizeof(s.provider));
 	s.postcopy = d->post_stats;
 	pthread_mutex_unlock(&d->lock);
+	/* The fault threads are there for as long as it is in this state, and their counters after.
+	 */
+	if (s.status == RF_STATE_POSTCOPY_ACTIVE) {
+		if (!s.postcopy.active)
+			add_up_faults(d, &s.postcopy);
+		s.ram.remaining = missing_bytes(d);
+	}
 	s.lanes = d->hello.bulk_lanes;
 	s.round = atomic_load(&d->round);
 	s.total_time = atomic_load(&d->total_ms);
+	if (s.total_time <= 0 && s.status != RF_STATE_NONE)
+		s.total_time = rf_ns_to_ms(rf_now_ns(d->clock) - d->start_ns);
 	s.setup_time = atomic_load(&d->setup_ms);
 	s.poll_cpu_time = atomic_load(&d->poll_ms);
 	s.poll_wakeups = atomic_load(&d->poll_wakeups);

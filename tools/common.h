@@ -39,7 +39,7 @@ struct migration_opts {
 /* How a command talks. */
 struct output_opts {
 	bool json, help;
-	const char *log_level;
+	const char *log_level, *control;
 };
 
 /*
@@ -126,6 +126,10 @@ struct output_opts {
 	RF_OPT_SIZE(T, mig.max_postcopy_bandwidth, "max-postcopy-bandwidth", 0, "SIZE", "0", \
 		"bytes a second of the push; 0: no limit; answers are never limited")
 
+#define CONTROL_ROWS(T, doc) \
+	RF_OPT_GROUP("Control"), \
+	RF_OPT_STRING(T, out.control, "control", 0, "PATH", NULL, doc)
+
 #define OUTPUT_ROWS(T) \
 	RF_OPT_GROUP("Output"), \
 	RF_OPT_BOOL(T, out.json, "json", 'j', "no", \
@@ -184,5 +188,7 @@ int cmd_send(int argc, char **argv);
 int cmd_receive(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_control(int argc, char **argv);
 
 #endif

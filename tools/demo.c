@@ -37,6 +37,9 @@ static const struct rf_opt table[] = {
 		      "address the destination listens on"),
 	MIGRATION_ROWS(struct demo_opts, "yes"),
 	POSTCOPY_ROWS(struct demo_opts),
+	CONTROL_ROWS(struct demo_opts,
+		     "socket of the source for 'ramferry status' and 'ramferry control'; the "
+		     "destination's is PATH.dest"),
 	OUTPUT_ROWS(struct demo_opts),
 	RF_OPT_END,
 };
@@ -106,6 +109,8 @@ static void add_shared(struct args *a, const struct demo_opts *o, const char *co
 static void receive_args(struct args *a, const struct demo_opts *o)
 {
 	add_shared(a, o, "receive");
+	if (o->out.control)
+		add(a, "--control=%s.dest", o->out.control);
 	add(a, "--run-after=%llums", (unsigned long long)o->run_after);
 	add(a, "%s%s%s:0", strchr(o->host, ':') ? "[" : "", o->host,
 	    strchr(o->host, ':') ? "]" : "");
@@ -114,6 +119,8 @@ static void receive_args(struct args *a, const struct demo_opts *o)
 static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
 {
 	add_shared(a, o, "send");
+	if (o->out.control)
+		add(a, "--control=%s", o->out.control);
 	add(a, "--working-set=%llu", (unsigned long long)o->guest.working_set);
 	add(a, "--dirty-rate=%llu", (unsigned long long)o->guest.dirty_rate);
 	add(a, "--fill=%llu", (unsigned long long)o->guest.fill);

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "tools/common.h"
+#include "tools/control.h"
+#include "tools/control_ends.h"
 
 struct receive_opts {
 	struct guest_opts guest;
@@ -26,6 +28,7 @@ static const struct rf_opt table[] = {
 			.max = 4000000000),
 	RF_OPT_UINT(struct receive_opts, max_lanes, "max-lanes", 0, "N", "16",
 		    "most bulk lanes a source may ask for", .min = 1, .max = 16),
+	CONTROL_ROWS(struct receive_opts, "socket for 'ramferry status' and 'ramferry control'"),
 	OUTPUT_ROWS(struct receive_opts),
 	RF_OPT_END,
 };
@@ -73,7 +76,13 @@ static void print_result(const struct receive_opts *o, struct rf_dest *d, struct
 	json_object_put(j);
 }
 
-static int take_guest(const struct receive_opts *o, struct rf_dest *d, struct watched_vm *w)
+static void tell(void *arg, const struct rf_stats *st)
+{
+	control_report(*(struct control **)arg, 0, st);
+}
+
+static int take_guest(const struct receive_opts *o, struct rf_dest *d, struct watched_vm *w,
+		      struct control **control)
 {
 	char desc[256];
 	bool sound = false;
@@ -88,6 +97,7 @@ static int take_guest(const struct receive_opts *o, struct rf_dest *d, struct wa
 	}
 	print_result(o, d, w, rc == RF_OK, sound);
 	if (rc == RF_ERR_GUEST_LOST) {
+		control_stop(control);
 		/* Its threads wait in page faults and can be ended only with the process. */
 		fflush(NULL);
 		_exit(EXIT_FAILURE);
@@ -118,9 +128,21 @@ static int make_guest(const struct receive_opts *o, struct rf_dest *d, struct wa
 	return rf_vm_new(&cfg, &w->vm);
 }
 
+static bool start_control(const struct receive_opts *o, struct control_dests *d,
+			  struct control **out)
+{
+	struct control_target target;
+
+	if (!o->out.control)
+		return true;
+	control_target_dests(&target, d);
+	return control_start("ramferry receive", o->out.control, &target, out);
+}
+
 static int run(const struct receive_opts *o, const char *host, uint16_t port)
 {
 	struct watched_vm w = {0};
+	struct control *control = NULL;
 	struct rf_dest_cfg cfg = {
 		.size = sizeof(cfg),
 		.host = host,
@@ -135,20 +157,24 @@ static int run(const struct receive_opts *o, const char *host, uint16_t port)
 		.poll_cpus = o->mig.poll_cpus,
 		.guest = watched_vm_ops,
 		.guest_arg = &w,
+		.progress = tell,
+		.progress_arg = &control,
 	};
 	struct rf_dest *d;
+	struct control_dests controlled = {.dests = &d, .n = 1};
 	int rc = EXIT_FAILURE;
 
 	if (rf_dest_new(&cfg, &d) != RF_OK)
 		return EXIT_FAILURE;
-	if (make_guest(o, d, &w) == RF_OK) {
+	if (make_guest(o, d, &w) == RF_OK && start_control(o, &controlled, &control)) {
 		running = d;
 		catch_signals();
 		/* Scripts read the port from this line. */
 		printf("listening on %s port %u\n", host, rf_dest_port(d));
 		fflush(stdout);
-		rc = take_guest(o, d, &w);
+		rc = take_guest(o, d, &w, &control);
 	}
+	control_stop(&control);
 	rf_vm_delete(&w.vm);
 	rf_dest_delete(&d);
 	return rc;

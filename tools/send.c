@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "tools/common.h"
+#include "tools/control.h"
+#include "tools/control_ends.h"
 
 struct send_opts {
 	struct guest_opts guest;
@@ -24,8 +26,15 @@ static const struct rf_opt table[] = {
 	LINK_ROWS(struct send_opts),
 	MIGRATION_ROWS(struct send_opts, "no"),
 	POSTCOPY_ROWS(struct send_opts),
+	CONTROL_ROWS(struct send_opts, "socket for 'ramferry status' and 'ramferry control'"),
 	OUTPUT_ROWS(struct send_opts),
 	RF_OPT_END,
+};
+
+/* Who is told how it goes. */
+struct audience {
+	struct progress progress;
+	struct control *control; /* NULL: none */
 };
 
 static struct rf_source *running; /* for the signal handler; set before it is installed */
@@ -58,8 +67,16 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static void tell(void *arg, const struct rf_stats *st)
+{
+	struct audience *a = arg;
+
+	progress_show(&a->progress, st);
+	control_report(a->control, 0, st);
+}
+
 static void fill_config(const struct send_opts *o, const char *host, uint16_t port,
-			struct watched_vm *w, struct progress *p, struct rf_source_cfg *cfg)
+			struct watched_vm *w, struct audience *a, struct rf_source_cfg *cfg)
 {
 	*cfg = (struct rf_source_cfg){
 		.size = sizeof(*cfg),
@@ -90,8 +107,8 @@ static void fill_config(const struct send_opts *o, const char *host, uint16_t po
 		.poll_cpus = o->mig.poll_cpus,
 		.guest = watched_vm_ops,
 		.guest_arg = w,
-		.progress = progress_show,
-		.progress_arg = p,
+		.progress = tell,
+		.progress_arg = a,
 	};
 }
 
@@ -179,6 +196,17 @@ static int migrate(const struct send_opts *o, struct rf_source *src, struct watc
 	return rc == RF_OK && sound ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static bool start_control(const struct send_opts *o, struct control_sources *s,
+			  struct control **out)
+{
+	struct control_target target;
+
+	if (!o->out.control)
+		return true;
+	control_target_sources(&target, s);
+	return control_start("ramferry send", o->out.control, &target, out);
+}
+
 static int run(const struct send_opts *o, const char *host, uint16_t port)
 {
 	struct watched_vm w = {0};
@@ -186,25 +214,30 @@ static int run(const struct send_opts *o, const char *host, uint16_t port)
 	struct rf_vm_cfg vm_cfg;
 	struct rf_source *src = NULL;
 	struct rf_region region;
-	struct progress p;
+	struct control_sources controlled = {.sources = &src, .n = 1};
+	struct audience a = {0};
 	int rc = EXIT_FAILURE;
 
-	progress_init(&p);
+	progress_init(&a.progress);
 	guest_config(&o->guest, &vm_cfg);
 	if (rf_vm_new(&vm_cfg, &w.vm) != RF_OK)
 		return EXIT_FAILURE;
-	fill_config(o, host, port, &w, &p, &cfg);
+	fill_config(o, host, port, &w, &a, &cfg);
 	if (rf_vm_tracker(w.vm, &cfg.tracker) != RF_OK || rf_source_new(&cfg, &src) != RF_OK)
 		goto delete_vm;
 	rf_vm_region(w.vm, &region);
 	if (rf_source_add_region(src, &region) != RF_OK)
 		goto delete_source;
+	controlled.mode = cfg.mode;
+	if (!start_control(o, &controlled, &a.control))
+		goto delete_source;
 	running = src;
 	catch_signals();
 	if (warm_up(&w, o->run_before))
 		rc = migrate(o, src, &w);
-	progress_end(&p);
+	progress_end(&a.progress);
 	running = NULL;
+	control_stop(&a.control);
 delete_source:
 	rf_source_delete(&src);
 delete_vm:
