@@ -11,6 +11,7 @@
 #include <ramferry/region.h>
 
 #include "common/log.h"
+#include "common/uffd.h"
 
 #define OBJ "extent"
 
@@ -63,6 +64,17 @@ int rf_extent_walk_file(int fd, uint64_t file_offset, uint64_t len, rf_extent_fn
 	return RF_OK;
 }
 
+uint64_t rf_extent_hole_at(int fd, uint64_t offset, uint64_t len)
+{
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+
+	if (data < 0) /* nothing behind it, or no answer */
+		return errno == ENXIO ? len : 0;
+	if (data <= (off_t)offset)
+		return 0;
+	return (uint64_t)data - offset < len ? (uint64_t)data - offset : len;
+}
+
 static bool holds_data(uint64_t entry)
 {
 	if (entry & PM_PRESENT)
@@ -98,37 +110,75 @@ static int add_entries(struct extent *x, uint64_t first, const uint64_t *e, size
 	return RF_OK;
 }
 
+/* A walk over page table entries. */
+struct entry_walk {
+	int fd;
+	uint64_t base; /* page number of the range's begin */
+	struct extent x;
+	rf_extent_fn fn;
+	void *arg;
+	int rc;
+};
+
+static int read_entries(struct entry_walk *w, uint64_t at, uint64_t end)
+{
+	uint64_t e[ENTRIES];
+
+	while (at < end) {
+		uint64_t want = end - at < ENTRIES ? end - at : ENTRIES;
+		ssize_t n = pread(w->fd, e, want * sizeof(e[0]),
+				  (off_t)((w->base + at) * sizeof(e[0])));
+		int rc;
+
+		if (n < (ssize_t)sizeof(e[0])) {
+			rf_err_log(OBJ, "reading /proc/self/pagemap: %s",
+				   n < 0 ? strerror(errno) : "ended early");
+			return RF_ERR_SYSTEM;
+		}
+		rc = add_entries(&w->x, at, e, (size_t)n / sizeof(e[0]), w->fn, w->arg);
+		if (rc)
+			return rc;
+		at += (uint64_t)n / sizeof(e[0]);
+	}
+	return RF_OK;
+}
+
+/* What is between two mapped ranges is a hole. */
+static void walk_mapped(void *arg, uint64_t start, uint64_t end)
+{
+	struct entry_walk *w = arg;
+	uint64_t first = start / RF_PAGE_SIZE - w->base;
+
+	if (w->rc == RF_OK && w->x.count && w->x.first + w->x.count != first) {
+		w->rc = w->fn(w->arg, w->x.first * RF_PAGE_SIZE, w->x.count * RF_PAGE_SIZE);
+		w->x.count = 0;
+	}
+	if (w->rc == RF_OK)
+		w->rc = read_entries(w, first, end / RF_PAGE_SIZE - w->base);
+}
+
 int rf_extent_walk_anon(const void *addr, uint64_t len, rf_extent_fn fn, void *arg)
 {
-	uint64_t pages = len / RF_PAGE_SIZE, base = (uintptr_t)addr / RF_PAGE_SIZE;
-	struct extent x = {0};
-	uint64_t e[ENTRIES];
-	int rc = RF_OK, fd;
+	struct entry_walk w = {.base = (uintptr_t)addr / RF_PAGE_SIZE, .fn = fn, .arg = arg};
+	int rc;
 
 	if ((uintptr_t)addr % RF_PAGE_SIZE || len % RF_PAGE_SIZE)
 		return RF_ERR_INVALID;
 	if (sysconf(_SC_PAGESIZE) != RF_PAGE_SIZE)
 		return RF_ERR_UNSUPPORTED; /* an entry would not be a page of ours */
-	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
+	w.fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (w.fd < 0) {
 		rf_err_log(OBJ, "/proc/self/pagemap: %s", strerror(errno));
 		return RF_ERR_SYSTEM;
 	}
-	for (uint64_t at = 0; rc == RF_OK && at < pages;) {
-		uint64_t want = pages - at < ENTRIES ? pages - at : ENTRIES;
-		ssize_t n = pread(fd, e, want * sizeof(e[0]), (off_t)((base + at) * sizeof(e[0])));
-
-		if (n < (ssize_t)sizeof(e[0])) {
-			rf_err_log(OBJ, "reading /proc/self/pagemap: %s",
-				   n < 0 ? strerror(errno) : "ended early");
-			rc = RF_ERR_SYSTEM;
-			break;
-		}
-		rc = add_entries(&x, at, e, (size_t)n / sizeof(e[0]), fn, arg);
-		at += (uint64_t)n / sizeof(e[0]);
-	}
-	if (rc == RF_OK && x.count)
-		rc = fn(arg, x.first * RF_PAGE_SIZE, x.count * RF_PAGE_SIZE);
-	close(fd);
+	/* Where nothing is mapped there is nothing to read: that spares 2 GiB of entries a TiB. */
+	rc = rf_uffd_scan_mapped(w.fd, addr, len, walk_mapped, &w);
+	if (rc == RF_ERR_UNSUPPORTED) /* all of it, then */
+		rc = read_entries(&w, 0, len / RF_PAGE_SIZE);
+	if (rc == RF_OK)
+		rc = w.rc;
+	if (rc == RF_OK && w.x.count)
+		rc = fn(arg, w.x.first * RF_PAGE_SIZE, w.x.count * RF_PAGE_SIZE);
+	close(w.fd);
 	return rc;
 }

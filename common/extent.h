@@ -20,9 +20,13 @@ typedef int (*rf_extent_fn)(void *arg, uint64_t offset, uint64_t len);
  */
 int rf_extent_walk_file(int fd, uint64_t file_offset, uint64_t len, rf_extent_fn fn, void *arg);
 
-/* The same for anonymous memory at addr (page-aligned): present or swapped pages. Without
- * CAP_SYS_ADMIN, pages that were never touched but are write-protected by userfaultfd cannot be
- * told from swapped ones, and are reported. */
+/* Bytes of the hole that begins at `offset` of fd, at most len; 0: there is data, or the file
+ * cannot tell. Changes the file's position. */
+uint64_t rf_extent_hole_at(int fd, uint64_t offset, uint64_t len);
+
+/* As rf_extent_walk_file() for anonymous memory at addr (page-aligned): present or swapped pages.
+ * Without CAP_SYS_ADMIN, pages that were never touched but are write-protected by userfaultfd
+ * cannot be told from swapped ones, and are reported. */
 int rf_extent_walk_anon(const void *addr, uint64_t len, rf_extent_fn fn, void *arg);
 
 #endif

@@ -23,6 +23,8 @@
 
 #ifndef PAGEMAP_SCAN /* 6.7 */
 #define PAGE_IS_WRITTEN	      (1 << 1)
+#define PAGE_IS_PRESENT	      (1 << 3)
+#define PAGE_IS_SWAPPED	      (1 << 4)
 #define PM_SCAN_WP_MATCHING   (1 << 0)
 #define PM_SCAN_CHECK_WPASYNC (1 << 1)
 

@@ -131,29 +131,45 @@ int rf_uffd_open_wp_async(int *fd)
 	return RF_OK;
 }
 
-int rf_uffd_wp_register(int fd, void *addr, uint64_t len)
+int rf_uffd_wp_watch(int fd, void *addr, uint64_t len)
 {
 	struct uffdio_register reg = {
 		.range = {.start = (uintptr_t)addr, .len = len},
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
+
+	if (ioctl(fd, UFFDIO_REGISTER, &reg) == 0)
+		return RF_OK;
+	rf_err_log(OBJ, "UFFDIO_REGISTER of %" PRIu64 " bytes at %p: %s", len, addr,
+		   strerror(errno));
+	return RF_ERR_SYSTEM;
+}
+
+int rf_uffd_wp_protect(int fd, void *addr, uint64_t len)
+{
 	struct uffdio_writeprotect wp = {
-		.range = reg.range,
+		.range = {.start = (uintptr_t)addr, .len = len},
 		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
 	};
 
-	if (ioctl(fd, UFFDIO_REGISTER, &reg)) {
-		rf_err_log(OBJ, "UFFDIO_REGISTER of %" PRIu64 " bytes at %p: %s", len, addr,
-			   strerror(errno));
-		return RF_ERR_SYSTEM;
-	}
-	if (ioctl(fd, UFFDIO_WRITEPROTECT, &wp)) {
-		rf_err_log(OBJ, "UFFDIO_WRITEPROTECT of %" PRIu64 " bytes at %p: %s", len, addr,
-			   strerror(errno));
-		ioctl(fd, UFFDIO_UNREGISTER, &reg.range);
-		return RF_ERR_SYSTEM;
-	}
-	return RF_OK;
+	if (ioctl(fd, UFFDIO_WRITEPROTECT, &wp) == 0)
+		return RF_OK;
+	rf_err_log(OBJ, "UFFDIO_WRITEPROTECT of %" PRIu64 " bytes at %p: %s", len, addr,
+		   strerror(errno));
+	return RF_ERR_SYSTEM;
+}
+
+int rf_uffd_wp_register(int fd, void *addr, uint64_t len)
+{
+	struct uffdio_range range = {.start = (uintptr_t)addr, .len = len};
+	int rc = rf_uffd_wp_watch(fd, addr, len);
+
+	if (rc != RF_OK)
+		return rc;
+	rc = rf_uffd_wp_protect(fd, addr, len);
+	if (rc != RF_OK)
+		ioctl(fd, UFFDIO_UNREGISTER, &range);
+	return rc;
 }
 
 int rf_uffd_unregister(int fd, void *addr, uint64_t len)
@@ -202,6 +218,38 @@ int rf_uffd_scan_written(int pagemap, void *addr, uint64_t len, rf_uffd_written_
 			rf_err_log(OBJ, "PAGEMAP_SCAN makes no progress at %#" PRIx64, at);
 			return RF_ERR_SYSTEM;
 		}
+		at = scan.walk_end;
+	}
+	return RF_OK;
+}
+
+int rf_uffd_scan_mapped(int pagemap, const void *addr, uint64_t len, rf_uffd_written_fn fn,
+			void *arg)
+{
+	struct page_region found[SCAN_REGIONS];
+	uint64_t at = (uintptr_t)addr, end = at + len;
+
+	while (at < end) {
+		struct pm_scan_arg scan = {
+			.size = sizeof(scan),
+			.start = at,
+			.end = end,
+			.vec = (uintptr_t)found,
+			.vec_len = SCAN_REGIONS,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		};
+		int n = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+
+		if (n < 0 && errno == ENOTTY)
+			return RF_ERR_UNSUPPORTED;
+		if (n < 0 || scan.walk_end <= at) {
+			rf_err_log(OBJ, "PAGEMAP_SCAN of %" PRIu64 " bytes at %p: %s", len, addr,
+				   n < 0 ? strerror(errno) : "it makes no progress");
+			return RF_ERR_SYSTEM;
+		}
+		for (int i = 0; i < n; i++)
+			fn(arg, found[i].start, found[i].end);
 		at = scan.walk_end;
 	}
 	return RF_OK;

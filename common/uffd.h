@@ -31,7 +31,12 @@ int rf_uffd_open_full(int *fd);
  */
 int rf_uffd_open_wp_async(int *fd);
 
-/* Registers [addr, addr + len) for write protection and protects it. */
+/* Registers [addr, addr + len) for write protection: what is touched from then on counts as
+ * written until it is protected. */
+int rf_uffd_wp_watch(int fd, void *addr, uint64_t len);
+/* Protects part of what is registered. Makes page tables for all of it: 2 MiB a GiB. */
+int rf_uffd_wp_protect(int fd, void *addr, uint64_t len);
+/* Both. */
 int rf_uffd_wp_register(int fd, void *addr, uint64_t len);
 int rf_uffd_unregister(int fd, void *addr, uint64_t len);
 
@@ -41,5 +46,13 @@ int rf_uffd_unregister(int fd, void *addr, uint64_t len);
  */
 typedef void (*rf_uffd_written_fn)(void *arg, uint64_t start, uint64_t end);
 int rf_uffd_scan_written(int pagemap, void *addr, uint64_t len, rf_uffd_written_fn fn, void *arg);
+
+/*
+ * Reports what has an entry in a page table, be it present, swapped or only a mark. Changes
+ * nothing, makes no page tables, and passes over those that are not there: a terabyte of nothing
+ * takes microseconds. RF_ERR_UNSUPPORTED before Linux 6.7, not logged.
+ */
+int rf_uffd_scan_mapped(int pagemap, const void *addr, uint64_t len, rf_uffd_written_fn fn,
+			void *arg);
 
 #endif

@@ -56,17 +56,13 @@ static bool claim_next(struct rf_cursor *c)
 
 bool rf_cursor_next(struct rf_cursor *c, struct rf_piece *piece)
 {
-	const uint8_t *base;
 	uint64_t n;
 
 	if (c->claimed.count == 0 && !claim_next(c))
 		return false;
-	base = c->regions[c->region].addr + c->claimed.first * RF_PAGE_SIZE;
 	piece->region = c->region;
-	piece->zero = c->is_zero(base);
-	for (n = 1; n < c->claimed.count; n++)
-		if (c->is_zero(base + n * RF_PAGE_SIZE) != piece->zero)
-			break;
+	piece->zero = rf_src_region_zeros(&c->regions[c->region], c->is_zero, c->claimed.first,
+					  c->claimed.first + c->claimed.count, &n);
 	piece->pages = (struct rf_page_run){.first = c->claimed.first, .count = n};
 	c->claimed.first += n;
 	c->claimed.count -= n;

@@ -161,18 +161,15 @@ static int write_run(struct rf_source *src, const struct item *it, const struct 
 /* A run of 4 KiB pages: data and zero pages are told apart, each part announced behind it. */
 static int push_small(struct rf_source *src, const struct item *it)
 {
-	const uint8_t *base = src->regions[it->region].addr;
+	struct rf_src_region *r = &src->regions[it->region];
 	struct rf_page_run part = {.first = it->pages.first};
 	uint64_t end = it->pages.first + it->pages.count;
 
 	while (part.first < end) {
-		bool zero = src->cursor.is_zero(base + part.first * RF_PAGE_SIZE);
+		bool zero =
+			rf_src_region_zeros(r, src->cursor.is_zero, part.first, end, &part.count);
 		int rc = RF_OK;
 
-		for (part.count = 1; part.first + part.count < end; part.count++)
-			if (src->cursor.is_zero(base + (part.first + part.count) * RF_PAGE_SIZE) !=
-			    zero)
-				break;
 		if (!zero)
 			rc = write_run(src, it, &part);
 		if (rc == RF_OK)

@@ -35,13 +35,19 @@ int rf_src_region_init(struct rf_src_region *r, const struct rf_region *info)
 		return RF_ERR_INVALID;
 	}
 	*r = (struct rf_src_region){.info = *info, .addr = info->addr};
-	return rf_dirty_map_init(&r->map, info->len / RF_PAGE_SIZE);
+	if (rf_bitmap_init(&r->data, info->len / RF_PAGE_SIZE) != RF_OK)
+		return RF_ERR_NO_MEMORY;
+	if (rf_dirty_map_init(&r->map, info->len / RF_PAGE_SIZE) == RF_OK)
+		return RF_OK;
+	rf_bitmap_fini(&r->data);
+	return RF_ERR_NO_MEMORY;
 }
 
 void rf_src_region_fini(struct rf_src_region *r)
 {
 	free(r->chunks);
 	rf_bitmap_fini(&r->host_pending);
+	rf_bitmap_fini(&r->data);
 	rf_dirty_map_fini(&r->map);
 }
 
@@ -78,6 +84,7 @@ void rf_src_region_deregister(struct rf_src_region *r)
 
 struct data_walk {
 	struct rf_dirty_map *map;
+	struct rf_bitmap *data;
 	uint64_t found;
 };
 
@@ -88,13 +95,14 @@ static int mark_extent(void *arg, uint64_t offset, uint64_t len)
 	uint64_t end = (offset + len + RF_PAGE_SIZE - 1) / RF_PAGE_SIZE;
 
 	rf_bitmap_set_range(&w->map->pending, first, end - first);
+	rf_bitmap_set_range(w->data, first, end - first);
 	w->found += end - first;
 	return 0;
 }
 
 void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes)
 {
-	struct data_walk w = {.map = &r->map};
+	struct data_walk w = {.map = &r->map, .data = &r->data};
 	int rc;
 
 	rf_bitmap_clear_range(&r->map.pending, 0, r->map.npages);
@@ -108,7 +116,39 @@ void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes)
 		rf_info("source", "region %s: holes cannot be told (%s), all pages are read",
 			r->info.id, rf_err_str(rc));
 		rf_bitmap_set_range(&r->map.pending, 0, r->map.npages);
+		rf_bitmap_set_range(&r->data, 0, r->map.npages);
 		w.found = r->map.npages;
 	}
 	*holes = r->map.npages - w.found;
+}
+
+/* Pages from `page` on that are a hole now, 0 if it holds data. That a page holds data is kept,
+ * a hole is not: it may be filled at any time. */
+static uint64_t count_hole(struct rf_src_region *r, uint64_t page, uint64_t end)
+{
+	uint64_t hole;
+
+	if (r->info.memfd < 0 || r->info.page_size > RF_PAGE_SIZE || rf_bitmap_test(&r->data, page))
+		return 0;
+	hole = rf_extent_hole_at(r->info.memfd, r->info.memfd_offset + page * RF_PAGE_SIZE,
+				 (end - page) * RF_PAGE_SIZE) /
+	       RF_PAGE_SIZE;
+	if (!hole)
+		rf_bitmap_set(&r->data, page);
+	return hole;
+}
+
+bool rf_src_region_zeros(struct rf_src_region *r, rf_zero_fn is_zero, uint64_t first, uint64_t end,
+			 uint64_t *count)
+{
+	uint64_t n = count_hole(r, first, end), at;
+	bool zero = n || is_zero(r->addr + first * RF_PAGE_SIZE);
+
+	for (at = first + (n ? n : 1); at < end; at += n ? n : 1) {
+		n = count_hole(r, at, end);
+		if ((n || is_zero(r->addr + at * RF_PAGE_SIZE)) != zero)
+			break;
+	}
+	*count = at - first;
+	return zero;
 }

@@ -15,6 +15,7 @@
 #include <ramferry/region.h>
 
 #include "scheduler/dirty_map.h"
+#include "scheduler/zero.h"
 #include "transport/transport.h"
 
 enum rf_chunk_state {
@@ -35,6 +36,7 @@ struct rf_src_region {
 	uint8_t *addr;
 	struct rf_dirty_map map;
 	struct rf_bitmap host_pending; /* postcopy, huge pages: one claim a host page */
+	struct rf_bitmap data;	       /* pages of the file that were seen to hold data */
 	struct rf_src_chunk *chunks;   /* made when chunk_size is known */
 	uint64_t nchunks;
 };
@@ -66,5 +68,13 @@ void rf_src_region_deregister(struct rf_src_region *r);
  * into being later is in a harvest.
  */
 void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes);
+
+/*
+ * Looks at claimed pages from `first` on: true if that one is zero; *count: how many up to end
+ * are like it. A hole of the file is zero without being read, for reading it would fill it.
+ * The scheduler thread.
+ */
+bool rf_src_region_zeros(struct rf_src_region *r, rf_zero_fn is_zero, uint64_t first, uint64_t end,
+			 uint64_t *count);
 
 #endif

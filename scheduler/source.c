@@ -116,8 +116,14 @@ int rf_source_add_region(struct rf_source *src, const struct rf_region *region)
 	struct rf_src_region *grown;
 	int rc;
 
-	if (src->ran)
+	if (atomic_load(&src->ran)) {
+		rf_err_log("source",
+			   "region \"%.*s\" comes too late: the set of regions is fixed once a "
+			   "migration has begun; take it out of the guest, or cancel and begin "
+			   "again with it on both sides",
+			   RF_REGION_ID_SIZE - 1, region->id);
 		return RF_ERR_STATE;
+	}
 	if (src->nregions == RF_MAX_REGIONS) {
 		rf_err_log("source", "more than %u regions", RF_MAX_REGIONS);
 		return RF_ERR_INVALID;
@@ -220,9 +226,8 @@ int rf_source_run(struct rf_source *src)
 {
 	int rc;
 
-	if (src->ran)
+	if (atomic_exchange(&src->ran, true))
 		return RF_ERR_STATE;
-	src->ran = true;
 	src->start_ns = rf_now_ns(src->clock);
 	if (src->cfg.timeout)
 		src->deadline_ns = src->start_ns + src->cfg.timeout * RF_NS_PER_MS;

@@ -78,6 +78,7 @@ struct rf_source {
 	int wake_fd;   /* eventfd: look again */
 	_Atomic bool go_postcopy;
 	_Atomic bool cancelled;
+	_Atomic bool ran;
 	struct rf_state_cell state;
 	struct rf_source_counters count;
 	struct rf_source_limits limits;
@@ -89,7 +90,6 @@ struct rf_source {
 	char transport_name[16], provider_name[32];
 
 	/* scheduler thread */
-	bool ran;
 	uint64_t start_ns, deadline_ns; /* deadline 0: none */
 	uint64_t next_progress_ns;
 	struct rf_ctrl *ctrl;

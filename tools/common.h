@@ -53,7 +53,7 @@ struct output_opts {
 		"built-in guest; auto: kvm if it works here"), \
 	RF_OPT_SIZE(T, guest.memory, "memory", 'm', "SIZE", "256M", \
 		"guest memory; must be the same on both sides", \
-		.min = RF_GUEST_MIN_BYTES, .max = 64ull << 30), \
+		.min = RF_GUEST_MIN_BYTES, .max = RF_GUEST_MAX_BYTES), \
 	RF_OPT_CHOICE(T, guest.page_size, "page-size", 0, "4K|2M|1G", "4K", \
 		"host pages of guest memory; 2M, 1G: huge pages that must be free"), \
 	RF_OPT_UINT(T, guest.vcpus, "vcpus", 'c', "N", "1", \

@@ -27,6 +27,7 @@
 #define RF_GUEST_MAX_VCPUS 4
 #define RF_GUEST_LOW_BYTES (2u << 20) /* first byte of the working set */
 #define RF_GUEST_MIN_BYTES (8u << 20)
+#define RF_GUEST_MAX_BYTES (16ull << 40)
 
 struct rf_vm;
 

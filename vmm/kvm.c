@@ -185,17 +185,19 @@ static void close_kvm(struct rf_vm *vm)
 	close_fd(&vm->kvm_fd);
 }
 
+/* For what the program touches, which may be little of a huge guest. */
 static void write_page_tables(struct rf_vm *vm)
 {
+	uint64_t mapped = RF_PROGRAM_WORKING_SET + vm->cfg.working_set;
 	uint64_t *pml4 = (uint64_t *)(vm->ram + RF_PROGRAM_PAGE_TABLES);
 	uint64_t *pdpt = pml4 + 512, *pd = pdpt + 512;
 	uint64_t pdpt_at = RF_PROGRAM_PAGE_TABLES + RF_PROGRAM_PAGE;
 
 	pml4[0] = pdpt_at | PT_TABLE;
-	for (uint64_t i = 0; i * GIB < vm->cfg.memory; i++)
+	for (uint64_t i = 0; i * GIB < mapped; i++)
 		pdpt[i] = (pdpt_at + (i + 1) * RF_PROGRAM_PAGE) | PT_TABLE;
 	/* The page directories lie one behind the other. */
-	for (uint64_t i = 0; i * LARGE_PAGE < vm->cfg.memory; i++)
+	for (uint64_t i = 0; i * LARGE_PAGE < mapped; i++)
 		pd[i] = i * LARGE_PAGE | PT_LARGE;
 }
 

@@ -33,7 +33,7 @@
 #define RF_PROGRAM_CELL_STRIDE 512u /* bytes from cell to cell: eight a page, so tearing shows */
 #define RF_PROGRAM_MAGIC       0x6d61726770666572ull
 #define RF_PROGRAM_MAX_VCPUS   4u
-#define RF_PROGRAM_MAX_BYTES   (254ull << 30) /* what the page tables below 2 MiB can map */
+#define RF_PROGRAM_MAX_MAPPED  (254ull << 30) /* what the page tables below 2 MiB can map */
 
 /* Ports the program leaves the guest by (kvm), reasons it calls the VMM for (threads). */
 #define RF_PROGRAM_EXIT_PACE 0xe0 /* a batch of pages is done: sleep, if a rate is set */

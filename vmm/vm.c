@@ -54,6 +54,11 @@ static int check_layout(const struct rf_vm_cfg *c)
 			   (unsigned long long)c->fill);
 		return RF_ERR_INVALID;
 	}
+	if (c->working_set > RF_PROGRAM_MAX_MAPPED - RF_GUEST_LOW_BYTES) {
+		rf_err_log(GUEST_NAME, "working set of %llu bytes: it ends at 254 GiB at most",
+			   (unsigned long long)c->working_set);
+		return RF_ERR_INVALID;
+	}
 	return RF_OK;
 }
 
@@ -71,11 +76,11 @@ static int check_cfg(const struct rf_vm_cfg *c)
 			   c->page_size);
 		return RF_ERR_INVALID;
 	}
-	if (c->memory < RF_GUEST_MIN_BYTES || c->memory > RF_PROGRAM_MAX_BYTES ||
+	if (c->memory < RF_GUEST_MIN_BYTES || c->memory > RF_GUEST_MAX_BYTES ||
 	    c->memory % (c->page_size ? c->page_size : RF_PAGE_SIZE)) {
 		rf_err_log(
 			GUEST_NAME,
-			"memory of %llu bytes: whole host pages from 8 MiB to 254 GiB are possible",
+			"memory of %llu bytes: whole host pages from 8 MiB to 16 TiB are possible",
 			(unsigned long long)c->memory);
 		return RF_ERR_INVALID;
 	}

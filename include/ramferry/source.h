@@ -88,8 +88,13 @@ int rf_source_new(const struct rf_source_cfg *cfg, struct rf_source **out);
 
 /**
  * Adds a region, before rf_source_run(). The order gives the index trackers see.
+ *
+ * Memory that is plugged into the guest once the migration has begun is not carried: the call is
+ * refused, and the VMM must either take the memory out again before the guest is paused, or
+ * cancel and begin anew.
  * @return RF_ERR_INVALID (address, length, page size, id empty or used twice, too many),
- *         RF_ERR_STATE after rf_source_run(), RF_ERR_NO_MEMORY.
+ *         RF_ERR_STATE from the begin of rf_source_run() on (then also from other threads),
+ *         RF_ERR_NO_MEMORY.
  */
 int rf_source_add_region(struct rf_source *src, const struct rf_region *region);
 

@@ -145,7 +145,7 @@ static void make_dest(struct mv *m)
 	if (m->cfg.who == MV_DST_ALONE) /* the peer the test plays is the only one */
 		rf_dest_set_once(m->dest);
 	for (unsigned i = m->cfg.regions; i-- > 0;) { /* another order than the source's */
-		struct rf_dest_region r = {.size = sizeof(r), .page_size = RF_PAGE_SIZE};
+		struct rf_dest_region r = {.size = sizeof(r), .page_size = m->regions[i].page_size};
 
 		snprintf(r.id, sizeof(r.id), "ram%u", i);
 		r.len = m->regions[i].len;
@@ -167,6 +167,7 @@ static void make_source(struct mv *m)
 		.piece_size = m->cfg.piece_size,
 		.pin_all = m->cfg.pin_all,
 		.verify = m->cfg.verify,
+		.mode = m->cfg.mode,
 		.timeout = m->cfg.timeout,
 		.max_bandwidth = m->cfg.max_bandwidth,
 		.connect_timeout = m->cfg.connect_timeout,
@@ -190,7 +191,7 @@ static void make_source(struct mv *m)
 			.size = sizeof(r),
 			.addr = m->regions[i].addr,
 			.len = m->regions[i].len,
-			.page_size = RF_PAGE_SIZE,
+			.page_size = m->regions[i].page_size,
 			.memfd = m->regions[i].memfd,
 			.memfd_offset = m->regions[i].memfd_offset,
 		};
@@ -200,19 +201,45 @@ static void make_source(struct mv *m)
 	}
 }
 
+/* Source and destination of the regions that have huge pages, and their chunks. */
+static void need_huge_pages(const struct mv_cfg *cfg)
+{
+	unsigned long long have = 0, need = cfg->regions / 2 * (cfg->len / HUGE_PAGE) * 2;
+	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "r");
+	char how[80];
+
+	if (f && fscanf(f, "%llu", &have) != 1)
+		have = 0;
+	if (f)
+		fclose(f);
+	if (have >= need)
+		return;
+	snprintf(how, sizeof(how), "%llu free huge pages: sysctl vm.nr_hugepages=%llu", need,
+		 need + 32);
+	skip_case(cfg->name, how);
+}
+
+static void need_uffd(const char *name, int (*open_it)(int *fd), const char *how)
+{
+	int fd, rc;
+
+	rf_log_set_level(RF_LOG_NONE);
+	rc = open_it(&fd);
+	rf_log_set_level(RF_LOG_WARN);
+	if (rc != RF_OK)
+		skip_case(name, how);
+	close(fd);
+}
+
 void mv_need(const struct mv_cfg *cfg)
 {
-	int fd;
-
-	if (cfg->tracker != MV_UFFD_WP)
-		return;
-	rf_log_set_level(RF_LOG_NONE);
-	if (rf_uffd_open_wp_async(&fd) != RF_OK) {
-		rf_log_set_level(RF_LOG_WARN);
-		skip_case(cfg->name, "Linux 6.7 or later, and the right to use userfaultfd (root)");
-	}
-	rf_log_set_level(RF_LOG_WARN);
-	close(fd);
+	if (cfg->mixed)
+		need_huge_pages(cfg);
+	if (cfg->mode != RF_MODE_PRECOPY)
+		need_uffd(cfg->name, rf_uffd_open_full, "the right to use userfaultfd (root)");
+	if (cfg->tracker == MV_UFFD_WP)
+		need_uffd(cfg->name, rf_uffd_open_wp_async,
+			  "Linux 6.7 or later, and the right to use userfaultfd (root)");
 }
 
 void mv_open(struct mv *m, const struct mv_cfg *cfg)

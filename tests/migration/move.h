@@ -23,6 +23,7 @@
 
 #define PAGE	      ((uint64_t)RF_PAGE_SIZE)
 #define MIB	      ((uint64_t)1 << 20)
+#define HUGE_PAGE     (2 * MIB)
 #define MV_REGIONS    1000u
 #define MV_NO_STATE   SIZE_MAX
 #define MV_MUCH_STATE (64 * MIB) /* from here on all zeros */
@@ -59,11 +60,12 @@ enum mv_memory {
 
 /* What begins as what: pages of each region, repeated. */
 enum mv_content {
-	MV_MIXED,  /* data, zeros and holes */
-	MV_DATA,   /* all data */
-	MV_SPARSE, /* a page in 64 */
-	MV_EMPTY,  /* never touched */
-	MV_ZEROS,  /* touched and zero */
+	MV_MIXED,   /* data, zeros and holes */
+	MV_DATA,    /* all data */
+	MV_SPARSE,  /* a page in 64 */
+	MV_CORNERS, /* a few pages far apart */
+	MV_EMPTY,   /* never touched */
+	MV_ZEROS,   /* touched and zero */
 };
 
 struct mv;
@@ -76,9 +78,11 @@ enum mv_who { MV_BOTH, MV_SRC_ALONE, MV_DST_ALONE };
 struct mv_cfg {
 	const char *name;
 	const char *transport, *provider; /* default: mem */
-	const char *host;		  /* default: 127.0.0.1 */
-	unsigned regions;		  /* default: 1 */
-	uint64_t len;			  /* of each; default: 4 MiB */
+	enum rf_mode mode;
+	const char *host; /* default: 127.0.0.1 */
+	unsigned regions; /* default: 1 */
+	uint64_t len;	  /* of each; default: 4 MiB */
+	bool mixed;	  /* every other region in pages of 2 MiB */
 	enum mv_memory memory;
 	enum mv_content content;
 	enum mv_tracker tracker;
@@ -106,6 +110,7 @@ struct mv_cfg {
 struct mv_region {
 	uint8_t *addr;
 	uint64_t len;
+	uint32_t page_size;
 	int memfd;
 	uint64_t memfd_offset;
 	struct rf_dest_memory there;

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/extent.h"
+
 int mv_take_step(struct mv *m, enum mv_step s)
 {
 	return m->cfg.hook ? m->cfg.hook(m, s) : RF_OK;
@@ -50,10 +52,24 @@ void mv_guest_write(struct mv *m, unsigned region, uint64_t page, bool zero)
 		rf_tracker_manual_mark(&m->inner, region, page * PAGE, PAGE);
 }
 
+static void fill_corners(struct mv *m, unsigned i)
+{
+	uint64_t pages = m->regions[i].len / PAGE;
+
+	for (uint64_t k = 0; k < 16; k++) {
+		mv_guest_write(m, i, pages / 16 * k, k % 4 == 3);
+		mv_guest_write(m, i, pages / 16 * (k + 1) - 1, false);
+	}
+}
+
 static void fill_region(struct mv *m, unsigned i)
 {
 	bool zero;
 
+	if (m->cfg.content == MV_CORNERS) {
+		fill_corners(m, i);
+		return;
+	}
 	for (uint64_t p = 0; p < m->regions[i].len / PAGE; p++)
 		if (begins_as(m->cfg.content, p, &zero))
 			mv_guest_write(m, i, p, zero);
@@ -64,17 +80,22 @@ static void map_region(struct mv *m, unsigned i, int shared)
 	struct mv_region *r = &m->regions[i];
 
 	r->len = m->cfg.len;
+	r->page_size = m->cfg.mixed && i % 2 ? HUGE_PAGE : RF_PAGE_SIZE;
 	r->memfd = shared;
 	r->memfd_offset = shared >= 0 ? i * r->len : 0;
 	if (m->cfg.memory == MV_MEMFD) {
-		r->memfd = memfd_create("guest", MFD_CLOEXEC);
+		r->memfd =
+			memfd_create("guest",
+				     MFD_CLOEXEC | (r->page_size > RF_PAGE_SIZE ? MFD_HUGETLB : 0));
 		assert_true(r->memfd >= 0);
 		assert_int_equal(ftruncate(r->memfd, (off_t)r->len), 0);
 	}
 	r->addr = mmap(NULL, r->len, PROT_READ | PROT_WRITE,
-		       r->memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, r->memfd,
-		       (off_t)r->memfd_offset);
-	assert_true(r->addr != MAP_FAILED);
+		       (r->memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) |
+			       (r->page_size > RF_PAGE_SIZE ? 0 : MAP_NORESERVE),
+		       r->memfd, (off_t)r->memfd_offset);
+	if (r->addr == MAP_FAILED)
+		fail_msg("%lu bytes cannot be mapped", r->len);
 	madvise(r->addr, r->len, MADV_NOHUGEPAGE);
 }
 
@@ -106,12 +127,29 @@ void mv_free_guest(struct mv *m)
 	pthread_mutex_destroy(&m->cpu);
 }
 
+static int compare_extent(void *arg, uint64_t offset, uint64_t len)
+{
+	const struct mv_region *r = arg;
+
+	return memcmp(r->addr + offset, (const uint8_t *)r->there.guest_view + offset, len) != 0;
+}
+
+/* What is a hole on both sides is equal, and too much to be read. */
+static bool huge_region_equal(struct mv_region *r)
+{
+	return rf_extent_walk_file(r->memfd, r->memfd_offset, r->len, compare_extent, r) == 0 &&
+	       rf_extent_walk_file(r->there.memfd, 0, r->len, compare_extent, r) == 0;
+}
+
 bool mv_memory_equal(struct mv *m)
 {
-	for (unsigned i = 0; i < m->cfg.regions; i++)
-		if (memcmp(m->regions[i].addr, m->regions[i].there.guest_view, m->regions[i].len) !=
-		    0)
+	for (unsigned i = 0; i < m->cfg.regions; i++) {
+		struct mv_region *r = &m->regions[i];
+
+		if (r->len > 1024 * MIB ? !huge_region_equal(r)
+					: memcmp(r->addr, r->there.guest_view, r->len) != 0)
 			return false;
+	}
 	return true;
 }
 

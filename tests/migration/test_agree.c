@@ -284,6 +284,40 @@ static void regions_that_cannot_be(void **state)
 	close_pair(&p);
 }
 
+/* Plugged in while the guest is moved, by one thread or another. */
+static int plug_memory(struct mv *m, enum mv_step s)
+{
+	struct rf_region late = {
+		.size = sizeof(late),
+		.id = "dimm1",
+		.addr = m->regions[0].addr,
+		.len = m->regions[0].len,
+		.page_size = RF_PAGE_SIZE,
+		.memfd = m->regions[0].memfd,
+	};
+
+	if (s == MV_DST_ACTIVE || s == MV_SRC_PROGRESS)
+		assert_int_equal(rf_source_add_region(m->source, &late), RF_ERR_STATE);
+	return RF_OK;
+}
+
+static void memory_plugged_in_too_late_is_refused_by_name(void **state)
+{
+	struct mv_cfg cfg = {.name = "hot-added", .rounds = 2, .verify = true, .hook = plug_memory};
+	struct mv_log log;
+	struct mv m;
+
+	mv_open(&m, &cfg);
+	mv_log_start();
+	mv_run(&m);
+	mv_log_stop(&log);
+	mv_assert_moved(&m);
+	assert_true(log.src >= 2);
+	if (!strstr(log.last, "\"dimm1\" comes too late"))
+		fail_msg("\"%s\" does not name the region", log.last);
+	mv_close(&m);
+}
+
 static void nothing_to_move(void **state)
 {
 	struct rf_source_cfg s = {0};
@@ -304,8 +338,11 @@ static void nothing_to_move(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(region_tables),	  cmocka_unit_test(more_lanes_than_allowed),
-		cmocka_unit_test(no_transport_in_common), cmocka_unit_test(regions_that_cannot_be),
+		cmocka_unit_test(region_tables),
+		cmocka_unit_test(more_lanes_than_allowed),
+		cmocka_unit_test(no_transport_in_common),
+		cmocka_unit_test(regions_that_cannot_be),
+		cmocka_unit_test(memory_plugged_in_too_late_is_refused_by_name),
 		cmocka_unit_test(nothing_to_move),
 	};
 

@@ -31,7 +31,8 @@ static void add_region(struct fixture *f, uint64_t npages)
 	struct rf_src_region *r = &f->regions[f->n];
 
 	assert_true(f->n < MAX_REGIONS && npages <= MAX_PAGES);
-	*r = (struct rf_src_region){.info.len = npages * RF_PAGE_SIZE};
+	*r = (struct rf_src_region){
+		.info = {.len = npages * RF_PAGE_SIZE, .page_size = RF_PAGE_SIZE, .memfd = -1}};
 	r->addr =
 		mmap(NULL, r->info.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(r->addr != MAP_FAILED);

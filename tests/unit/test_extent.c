@@ -213,6 +213,35 @@ static void write_protected_holes_are_still_holes(void **state)
 	munmap(mem, BYTES);
 }
 
+static int add_length(void *arg, uint64_t offset, uint64_t len)
+{
+	uint64_t *sums = arg;
+
+	sums[0]++;
+	sums[1] += len;
+	sums[2] = offset;
+	return 0;
+}
+
+static void a_terabyte_of_nothing_is_passed_over(void **state)
+{
+	const uint64_t len = 1ull << 40;
+	uint64_t sums[3] = {0};
+	uint8_t *mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_true(mem != MAP_FAILED);
+	madvise(mem, len, MADV_NOHUGEPAGE);
+	mem[7 * PAGE] = mem[8 * PAGE] = 1;
+	mem[len / 2] = 1;
+	mem[len - PAGE] = 1;
+	assert_int_equal(rf_extent_walk_anon(mem, len, add_length, sums), RF_OK);
+	assert_int_equal(sums[0], 3);
+	assert_int_equal(sums[1], 4 * PAGE);
+	assert_int_equal(sums[2], len - PAGE);
+	munmap(mem, len);
+}
+
 static void visitor_ends_the_walk(void **state)
 {
 	static struct seen s;
@@ -244,6 +273,7 @@ int main(void)
 		cmocka_unit_test(sparse_anonymous_memory_reports_touched_pages_and_stays_sparse),
 		cmocka_unit_test(memory_that_is_not_page_aligned_is_refused),
 		cmocka_unit_test(write_protected_holes_are_still_holes),
+		cmocka_unit_test(a_terabyte_of_nothing_is_passed_over),
 		cmocka_unit_test(visitor_ends_the_walk),
 	};
 

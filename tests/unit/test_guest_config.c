@@ -40,7 +40,7 @@ static void memory_has_its_limits(void **state)
 				       4096,
 				       RF_GUEST_MIN_BYTES - RF_PAGE_SIZE,
 				       RF_GUEST_MIN_BYTES + 1,
-				       255ull << 30,
+				       (16ull << 40) + RF_PAGE_SIZE,
 				       UINT64_MAX};
 	struct rf_vm_cfg cfg;
 
@@ -156,7 +156,7 @@ static void large_sparse_guest_runs(void **state)
 
 	need_guest(&kvm_row);
 	fill_cfg(&kvm_row, &cfg);
-	cfg.memory = 64ull << 30;
+	cfg.memory = 1ull << 40;
 	assert_int_equal(rf_vm_new(&cfg, &vm), RF_OK);
 	assert_int_equal(rf_vm_ops.resume(vm), RF_OK);
 	wait_for_passes(vm, 10);

@@ -252,6 +252,37 @@ static void an_empty_file_has_nothing(void **state)
 	close_fixture(&f);
 }
 
+/* Pages that are claimed may be holes: a tracker may report more than was written. */
+static void claimed_holes_are_zero_and_stay_holes(void **state)
+{
+	rf_zero_fn is_zero = rf_zero_select();
+	struct fixture f;
+	uint64_t n, was;
+
+	open_fixture(&f, false);
+	f.map[10 * PAGE] = 1;
+	f.map[11 * PAGE] = 0; /* there, and zero */
+	f.map[300 * PAGE] = 1;
+	assert_int_equal(rf_src_region_init(&f.r, &f.info), RF_OK);
+	was = blocks(&f);
+	assert_true(rf_src_region_zeros(&f.r, is_zero, 0, PAGES, &n));
+	assert_int_equal(n, 10);
+	assert_false(rf_src_region_zeros(&f.r, is_zero, 10, PAGES, &n));
+	assert_int_equal(n, 1);
+	assert_true(rf_src_region_zeros(&f.r, is_zero, 11, PAGES, &n));
+	assert_int_equal(n, 289);
+	assert_true(rf_src_region_zeros(&f.r, is_zero, 11, 100, &n));
+	assert_int_equal(n, 89);
+	assert_true(rf_src_region_zeros(&f.r, is_zero, 301, PAGES, &n));
+	assert_int_equal(n, PAGES - 301);
+	assert_int_equal(blocks(&f), was);
+	/* A hole is looked at anew: it may be one no more. */
+	f.map[500 * PAGE] = 1;
+	assert_false(rf_src_region_zeros(&f.r, is_zero, 500, PAGES, &n));
+	rf_src_region_fini(&f.r);
+	close_fixture(&f);
+}
+
 static void chunks_cover_the_region(void **state)
 {
 	static const struct {
@@ -281,6 +312,7 @@ int main(void)
 		cmocka_unit_test(holes_of_anonymous_memory_are_left_alone),
 		cmocka_unit_test(a_file_that_cannot_tell_is_all_data),
 		cmocka_unit_test(an_empty_file_has_nothing),
+		cmocka_unit_test(claimed_holes_are_zero_and_stay_holes),
 		cmocka_unit_test(chunks_cover_the_region),
 	};
 

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define NREGIONS 2
 #define PAGES	 1000ull /* of each; not a multiple of 64 */
@@ -21,6 +22,7 @@ struct fixture {
 	struct rf_region regions[NREGIONS];
 	struct guest_memory memory[NREGIONS];
 	struct rf_bitmap found[NREGIONS];
+	struct rf_bitmap untouched[NREGIONS]; /* reported all the same */
 };
 
 static void setup(struct fixture *f, const struct guest_case *c)
@@ -41,6 +43,8 @@ static void setup(struct fixture *f, const struct guest_case *c)
 					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
 			assert_ptr_equal(anon, m->at);
+			close(m->memfd);
+			m->memfd = -1;
 		}
 		/* The first half is populated before tracking starts. */
 		memset(m->at, 7, m->len / 2);
@@ -53,6 +57,7 @@ static void setup(struct fixture *f, const struct guest_case *c)
 		};
 		snprintf(f->regions[i].id, sizeof(f->regions[i].id), "region%u", i);
 		assert_int_equal(rf_bitmap_init(&f->found[i], PAGES), RF_OK);
+		assert_int_equal(rf_bitmap_init(&f->untouched[i], PAGES), RF_OK);
 	}
 }
 
@@ -62,6 +67,7 @@ static void teardown(struct fixture *f)
 	for (unsigned i = 0; i < NREGIONS; i++) {
 		drop_memory(&f->memory[i]);
 		rf_bitmap_fini(&f->found[i]);
+		rf_bitmap_fini(&f->untouched[i]);
 	}
 }
 
@@ -94,7 +100,16 @@ static void write_page(struct fixture *f, unsigned region, uint64_t page)
 				 RF_OK);
 }
 
-/* Harvests and expects exactly these pages, of which there are n. */
+static bool is_one_of(uint64_t page, const uint64_t *pages, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (pages[i] == page)
+			return true;
+	return false;
+}
+
+/* Harvests and expects these pages, of which there are n, and no others; but what has never been
+ * touched may be reported once. */
 static void expect(struct fixture *f, unsigned region, const uint64_t *pages, unsigned n)
 {
 	rf_bitmap_clear_range(&f->found[region], 0, PAGES);
@@ -102,7 +117,14 @@ static void expect(struct fixture *f, unsigned region, const uint64_t *pages, un
 	for (unsigned i = 0; i < n; i++)
 		if (!rf_bitmap_test(&f->found[region], pages[i]))
 			fail_msg("page %llu was lost", (unsigned long long)pages[i]);
-	assert_int_equal(rf_bitmap_count(&f->found[region]), n);
+	for (uint64_t p = 0; p < PAGES; p++) {
+		if (!rf_bitmap_test(&f->found[region], p) || is_one_of(p, pages, n))
+			continue;
+		if (p < PAGES / 2 || rf_bitmap_test_and_set(&f->untouched[region], p))
+			fail_msg("page %llu was reported without cause", (unsigned long long)p);
+	}
+	for (unsigned i = 0; i < n; i++) /* not untouched any more */
+		rf_bitmap_set(&f->untouched[region], pages[i]);
 }
 
 static void writes_are_reported_once(void **state)
@@ -340,6 +362,60 @@ static void marks_race_with_start_and_stop(void **state)
 	teardown(&f);
 }
 
+static uint64_t page_table_bytes(void)
+{
+	FILE *status = fopen("/proc/self/status", "r");
+	unsigned long long kib = 0;
+	char line[200];
+
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status))
+		if (sscanf(line, "VmPTE: %llu kB", &kib) == 1)
+			break;
+	fclose(status);
+	assert_true(kib > 0);
+	return kib << 10;
+}
+
+/* What nobody touches costs nothing: protecting it would take 2 GiB of page tables. */
+static void a_sparse_terabyte_costs_what_is_touched(void **state)
+{
+	const uint64_t len = 1ull << 40, far = (1ull << 39) + 3 * RF_PAGE_SIZE;
+	struct rf_dirty_sink sink = {.npages = len / RF_PAGE_SIZE, .region = "huge"};
+	struct rf_bitmap found;
+	struct fixture f;
+	int memfd = memfd_create("huge", MFD_CLOEXEC);
+	uint64_t before;
+	uint8_t *at;
+
+	setup(&f, *state);
+	assert_int_equal(ftruncate(memfd, (off_t)len), 0);
+	at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memfd, 0);
+	assert_true(at != MAP_FAILED);
+	at[5 * RF_PAGE_SIZE] = 1;
+	f.regions[0].addr = at;
+	f.regions[0].len = len;
+	f.regions[0].memfd = memfd;
+	assert_int_equal(rf_bitmap_init(&found, sink.npages), RF_OK);
+	sink.bits = &found;
+	before = page_table_bytes();
+	assert_int_equal(f.t.ops->start(f.t.self, f.regions, 1), RF_OK);
+	assert_int_equal(f.t.ops->harvest(f.t.self, 0, &sink), RF_OK);
+	assert_int_equal(rf_bitmap_count(&found), 0);
+	at[far] = 1;
+	at[5 * RF_PAGE_SIZE] = 2;
+	assert_int_equal(f.t.ops->harvest(f.t.self, 0, &sink), RF_OK);
+	assert_true(rf_bitmap_test(&found, far / RF_PAGE_SIZE));
+	assert_true(rf_bitmap_test(&found, 5));
+	assert_true(rf_bitmap_count(&found) <= 513); /* at most what shares its page table */
+	assert_true(page_table_bytes() - before < 4u << 20);
+	f.t.ops->stop(f.t.self);
+	rf_bitmap_fini(&found);
+	munmap(at, len);
+	close(memfd);
+	teardown(&f);
+}
+
 int main(void)
 {
 	static struct guest_tests g;
@@ -349,6 +425,7 @@ int main(void)
 	add_rows(&g, wrong_calls_are_refused, rows, COUNT_OF(rows));
 	add_rows(&g, nothing_is_left_behind, rows, COUNT_OF(rows));
 	add_rows(&g, nothing_is_lost_while_threads_write, rows, COUNT_OF(rows));
+	add_rows(&g, a_sparse_terabyte_costs_what_is_touched, rows + 1, 1);
 	add_rows(&g, marks_are_checked, rows, 1);
 	add_rows(&g, marks_race_with_start_and_stop, rows, 1);
 	return run_guest_tests("test_tracker_memory", &g);
