@@ -31,17 +31,7 @@ static const struct {
 
 static int fail_by_ctrl(struct rf_dest *d, int rc)
 {
-	const char *peer = rf_ctrl_peer(d->ctrl);
-
-	switch (rc) {
-	case RF_ERR_PEER_GONE:
-		return rf_dest_fail(d, rc, "source %s closed the connection or died", peer);
-	case RF_ERR_TIMEOUT:
-		return rf_dest_fail(d, rc, "source %s is silent for over %u ms", peer,
-				    d->cfg.link_timeout);
-	default:
-		return rf_dest_fail(d, rc, "control stream from %s: %s", peer, rf_err_str(rc));
-	}
+	return rf_dest_fail(d, rc, "source %s %s", rf_ctrl_peer(d->ctrl), rf_ctrl_why(d->ctrl));
 }
 
 /* A frame that ends the migration becomes its error; others pass. */

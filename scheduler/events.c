@@ -56,20 +56,10 @@ static bool all_is_there(const struct rf_source *src)
 
 static int fail_by_ctrl(struct rf_source *src, int rc)
 {
-	const char *peer = rf_ctrl_peer(src->ctrl);
-
 	if (all_is_there(src))
 		return RF_OK;
-	switch (rc) {
-	case RF_ERR_PEER_GONE:
-		return rf_source_fail(src, rc, "destination %s closed the connection or died",
-				      peer);
-	case RF_ERR_TIMEOUT:
-		return rf_source_fail(src, rc, "destination %s is silent for over %u ms", peer,
-				      src->cfg.link_timeout);
-	default:
-		return rf_source_fail(src, rc, "control stream to %s: %s", peer, rf_err_str(rc));
-	}
+	return rf_source_fail(src, rc, "destination %s %s", rf_ctrl_peer(src->ctrl),
+			      rf_ctrl_why(src->ctrl));
 }
 
 static int take_frame(struct rf_source *src, struct rf_frame *f)

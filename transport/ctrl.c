@@ -32,22 +32,25 @@ static uint64_t now_ns(void)
 	return rf_now_ns(&rf_clock_monotonic);
 }
 
-void rf_ctrl_fail(struct rf_ctrl *c, int err, enum rf_log_level level, const char *fmt, ...)
+void rf_ctrl_fail(struct rf_ctrl *c, int err, const char *fmt, ...)
 {
-	int alive = RF_OK;
-	char line[160];
+	bool first;
 	va_list ap;
 
-	if (atomic_load(&c->closing) || !atomic_compare_exchange_strong(&c->error, &alive, err))
+	pthread_mutex_lock(&c->fail_lock);
+	first = !atomic_load(&c->closing) && atomic_load(&c->error) == RF_OK;
+	if (first) {
+		va_start(ap, fmt);
+		vsnprintf(c->why, sizeof(c->why), fmt, ap);
+		va_end(ap);
+		atomic_store(&c->error, err);
+	}
+	pthread_mutex_unlock(&c->fail_lock);
+	if (!first)
 		return;
 	/* The reader gets what is still there, then the end; a blocked sender gets EPIPE. */
 	shutdown(c->fd, SHUT_RDWR);
-	if (!rf_log_on(level))
-		return;
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	rf_log(level, c->obj, "%s", line);
+	rf_debug(c->obj, "%s", c->why);
 }
 
 /* ---- life ---- */
@@ -57,6 +60,7 @@ static void free_ctrl(struct rf_ctrl *c)
 	rf_frame_free(&c->frame);
 	rf_frame_queue_fini(&c->queue);
 	pthread_mutex_destroy(&c->tx_lock);
+	pthread_mutex_destroy(&c->fail_lock);
 	close(c->wake_fd);
 	close(c->fd);
 	free(c);
@@ -105,6 +109,7 @@ int rf_ctrl_start(int fd, const struct rf_ctrl_cfg *cfg, const struct rf_ctrl_ad
 		return r;
 	}
 	pthread_mutex_init(&c->tx_lock, NULL);
+	pthread_mutex_init(&c->fail_lock, NULL);
 	r = start_reader(c);
 	if (r) {
 		free_ctrl(c);
@@ -170,8 +175,8 @@ static void count_sent(struct rf_ctrl *c, size_t n)
 
 static void fail_send(struct rf_ctrl *c, int e)
 {
-	rf_ctrl_fail(c, RF_ERR_PEER_GONE, e == EPIPE ? RF_LOG_DEBUG : RF_LOG_ERROR,
-		     "connection lost while sending: %s", strerror(e));
+	rf_ctrl_fail(c, RF_ERR_PEER_GONE, "closed the connection or died%s%s",
+		     e == EPIPE ? "" : ": ", e == EPIPE ? "" : strerror(e));
 }
 
 void rf_ctrl_flush_tail(struct rf_ctrl *c)
@@ -219,8 +224,7 @@ static int write_whole(struct rf_ctrl *c, struct msghdr *m, uint64_t deadline)
 			int r = rf_ctrl_wait(c->fd, POLLOUT, deadline, -1);
 
 			if (r)
-				rf_ctrl_fail(c, r, RF_LOG_ERROR,
-					     "the peer does not read what is sent to it: %s",
+				rf_ctrl_fail(c, r, "does not read what is sent to it: %s",
 					     rf_err_str(r));
 		} else if (errno != EINTR) {
 			fail_send(c, errno);
@@ -284,6 +288,11 @@ int rf_ctrl_fd(const struct rf_ctrl *c)
 int rf_ctrl_error(const struct rf_ctrl *c)
 {
 	return atomic_load(&c->error);
+}
+
+const char *rf_ctrl_why(const struct rf_ctrl *c)
+{
+	return rf_ctrl_error(c) == RF_OK ? "cannot be heard" : c->why;
 }
 
 uint64_t rf_ctrl_rtt_ns(const struct rf_ctrl *c)

@@ -85,6 +85,11 @@ int rf_ctrl_fd(const struct rf_ctrl *c);
 /* RF_OK while the stream lives, else why it died. Any thread. */
 int rf_ctrl_error(const struct rf_ctrl *c);
 
+/* How the stream ended, to go behind the peer's name: "closed the connection or died". For an owner
+ * that got an error from it: it says so in its one line, unless the peer's last words are a better
+ * reason. The stream itself logs nothing above debug. */
+const char *rf_ctrl_why(const struct rf_ctrl *c);
+
 /* Smoothed round trip of the heartbeats, ns; 0: not measured yet. Any thread. */
 uint64_t rf_ctrl_rtt_ns(const struct rf_ctrl *c);
 

@@ -25,6 +25,7 @@
 #define RF_CTRL_HOST_SIZE	64     /* numeric address with scope */
 #define RF_CTRL_PEER_SIZE	80     /* "[address]:port" */
 #define RF_CTRL_BEAT_SIZE	(RF_WIRE_FRAME_HEADER + 8)
+#define RF_CTRL_WHY_SIZE	160
 #define RF_CTRL_PINGS		8 /* heartbeats whose answer is still of use */
 
 /* What is known of a connection before its stream starts. */
@@ -49,13 +50,16 @@ struct rf_ctrl {
 	char obj[RF_CTRL_PEER_SIZE + 32]; /* "source: 127.0.0.1:4444", for the log */
 
 	/* any thread */
-	_Atomic int error; /* the first one stays */
+	_Atomic int error; /* the first one stays; set under fail_lock, after why */
 	_Atomic bool closing;
 	_Atomic uint64_t idle_ns;
 	_Atomic uint64_t rtt_ns;
 	_Atomic uint64_t sent_bytes;
 	_Atomic uint64_t last_tx_ns;
 	_Atomic bool tx_wanted; /* the reader found tx_lock taken: wake it after unlock */
+
+	pthread_mutex_t fail_lock;
+	char why[RF_CTRL_WHY_SIZE]; /* not changed once error is set */
 
 	struct rf_frame_queue queue;
 
@@ -80,10 +84,10 @@ int rf_ctrl_start(int fd, const struct rf_ctrl_cfg *cfg, const struct rf_ctrl_ad
 		  struct rf_ctrl **out);
 void *rf_ctrl_reader(void *ctrl); /* thread function */
 
-/* Kills the stream, wakes who waits on it and logs the words, unless it is dead or closing
- * already. Any thread. */
-void rf_ctrl_fail(struct rf_ctrl *c, int err, enum rf_log_level level, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+/* Kills the stream, wakes who waits on it and keeps the words for rf_ctrl_why(), unless it is dead
+ * or closing already. Any thread. */
+void rf_ctrl_fail(struct rf_ctrl *c, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Under tx_lock: writes what it can of the tail without waiting. */
 void rf_ctrl_flush_tail(struct rf_ctrl *c);

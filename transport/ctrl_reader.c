@@ -110,14 +110,15 @@ static int begin_frame(struct rf_ctrl *c)
 	int r = rf_wire_get_header(c->header, &c->frame.type, &c->frame.len);
 
 	if (r) {
-		rf_ctrl_fail(c, r, RF_LOG_ERROR, "the peer sent something that is not a frame");
+		rf_ctrl_fail(c, r, "sent something that is not a frame");
 		return r;
 	}
 	if (!c->frame.len)
 		return RF_OK;
 	c->frame.payload = malloc(c->frame.len);
 	if (!c->frame.payload) {
-		rf_ctrl_fail(c, RF_ERR_NO_MEMORY, RF_LOG_ERROR, "no memory for a frame of %u bytes",
+		rf_ctrl_fail(c, RF_ERR_NO_MEMORY,
+			     "sent a frame of %u bytes, for which there is no memory",
 			     c->frame.len);
 		return RF_ERR_NO_MEMORY;
 	}
@@ -136,7 +137,7 @@ static int end_frame(struct rf_ctrl *c)
 		return rf_frame_queue_full(&c->queue) ? RF_AGAIN : RF_OK;
 	}
 	if (rf_wire_get_u64(f->payload, f->len, &v)) {
-		rf_ctrl_fail(c, RF_ERR_PROTOCOL, RF_LOG_ERROR, "the peer sent a bad heartbeat");
+		rf_ctrl_fail(c, RF_ERR_PROTOCOL, "sent a bad heartbeat");
 		return RF_ERR_PROTOCOL;
 	}
 	if (f->type == RF_WIRE_PING) {
@@ -152,13 +153,13 @@ static int end_frame(struct rf_ctrl *c)
 static int end_of_stream(struct rf_ctrl *c, ssize_t n)
 {
 	if (n < 0)
-		rf_ctrl_fail(c, RF_ERR_PEER_GONE, RF_LOG_ERROR, "connection lost: %s",
+		rf_ctrl_fail(c, RF_ERR_PEER_GONE, "closed the connection or died: %s",
 			     strerror(errno));
 	else if (c->got)
-		rf_ctrl_fail(c, RF_ERR_PEER_GONE, RF_LOG_ERROR,
-			     "connection closed in the middle of a frame");
+		rf_ctrl_fail(c, RF_ERR_PEER_GONE,
+			     "closed the connection or died, in the middle of a frame");
 	else /* whether the peer may close now only the owner knows */
-		rf_ctrl_fail(c, RF_ERR_PEER_GONE, RF_LOG_DEBUG, "closed by the peer");
+		rf_ctrl_fail(c, RF_ERR_PEER_GONE, "closed the connection or died");
 	return RF_ERR_PEER_GONE;
 }
 
@@ -246,8 +247,7 @@ static int check_idle(struct rf_ctrl *c, uint64_t before)
 
 	if (before < c->last_rx_ns + idle)
 		return RF_OK;
-	rf_ctrl_fail(c, RF_ERR_TIMEOUT, RF_LOG_ERROR,
-		     "nothing heard for %llu ms; the peer or the network is dead",
+	rf_ctrl_fail(c, RF_ERR_TIMEOUT, "is silent for over %llu ms: it or the network is dead",
 		     (unsigned long long)(idle / RF_NS_PER_MS));
 	return RF_ERR_TIMEOUT;
 }
