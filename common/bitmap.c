@@ -173,6 +173,20 @@ uint64_t rf_bitmap_word(const struct rf_bitmap *b, uint64_t w)
 	return load(b, w);
 }
 
+uint64_t rf_bitmap_word_after(const struct rf_bitmap *b, uint64_t w)
+{
+	assert(w < b->nwords);
+	return atomic_load_explicit(&b->words[w], memory_order_seq_cst);
+}
+
+void rf_bitmap_store_word(struct rf_bitmap *b, uint64_t w, uint64_t bits)
+{
+	assert(w < b->nwords);
+	/* What is there already is not written: that would populate the word's page. */
+	if (load(b, w) != bits)
+		atomic_store_explicit(&b->words[w], bits, memory_order_relaxed);
+}
+
 uint64_t rf_bitmap_or_word(struct rf_bitmap *b, uint64_t w, uint64_t mask)
 {
 	assert(w < b->nwords);

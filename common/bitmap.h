@@ -51,6 +51,10 @@ uint64_t rf_bitmap_word(const struct rf_bitmap *b, uint64_t w);
 uint64_t rf_bitmap_or_word(struct rf_bitmap *b, uint64_t w, uint64_t mask);
 uint64_t rf_bitmap_take_word(struct rf_bitmap *b, uint64_t w, uint64_t mask);
 
+/* The same load, not before anything its thread did earlier (seq_cst); and a plain store. */
+uint64_t rf_bitmap_word_after(const struct rf_bitmap *b, uint64_t w);
+void rf_bitmap_store_word(struct rf_bitmap *b, uint64_t w, uint64_t bits);
+
 /*
  * Moves all of src into dst (dst |= src, src = 0), word by word; returns how many bits of dst
  * are set afterwards. Words of zero in src are not written. Same nbits.

@@ -15,11 +15,14 @@ void rf_cursor_init(struct rf_cursor *c, struct rf_src_region *regions, uint32_t
 	};
 }
 
-void rf_cursor_rewind(struct rf_cursor *c)
+void rf_cursor_rewind(struct rf_cursor *c, bool hot_last)
 {
 	c->region = 0;
 	c->page = 0;
 	c->claimed.count = 0;
+	c->hot_last = hot_last;
+	c->left_out = false;
+	c->last_turn = false;
 }
 
 void rf_cursor_abandon(struct rf_cursor *c)
@@ -29,29 +32,61 @@ void rf_cursor_abandon(struct rf_cursor *c)
 	c->claimed.count = 0;
 }
 
+/* The end of what may be claimed from page on: of its chunk, or where hot pages begin. */
+static uint64_t find_end(const struct rf_cursor *c, const struct rf_dirty_map *map, uint64_t page)
+{
+	uint64_t end = (page / c->chunk_pages + 1) * c->chunk_pages;
+
+	if (end > map->npages)
+		end = map->npages;
+	if (!c->hot_last)
+		return end;
+	if (end > page + c->piece_pages)
+		end = page + c->piece_pages;
+	for (uint64_t next = (page / 64 + 1) * 64; next < end; next += 64)
+		if (rf_dirty_map_is_hot(map, next))
+			return next;
+	return end;
+}
+
+static bool claim_in(struct rf_cursor *c, struct rf_dirty_map *map)
+{
+	while (c->page < map->npages) {
+		uint64_t first = rf_bitmap_find_set(&map->pending, c->page, map->npages), end;
+
+		if (first == RF_BITMAP_NONE)
+			break;
+		if (c->hot_last && rf_dirty_map_is_hot(map, first)) {
+			c->left_out = true;
+			c->page = (first / 64 + 1) * 64;
+			continue;
+		}
+		end = find_end(c, map, first);
+		if (rf_dirty_map_claim(map, first, end, c->piece_pages, &c->claimed)) {
+			c->page = c->claimed.first + c->claimed.count;
+			return true;
+		}
+		c->page = end;
+	}
+	return false;
+}
+
 /* Claims the next run within one chunk. */
 static bool claim_next(struct rf_cursor *c)
 {
-	for (; c->region < c->nregions; c->region++, c->page = 0) {
-		struct rf_dirty_map *map = &c->regions[c->region].map;
-
-		while (c->page < map->npages) {
-			uint64_t first = rf_bitmap_find_set(&map->pending, c->page, map->npages);
-			uint64_t end;
-
-			if (first == RF_BITMAP_NONE)
-				break;
-			end = (first / c->chunk_pages + 1) * c->chunk_pages;
-			if (end > map->npages)
-				end = map->npages;
-			if (rf_dirty_map_claim(map, first, end, c->piece_pages, &c->claimed)) {
-				c->page = c->claimed.first + c->claimed.count;
-				return true;
-			}
-			c->page = end;
+	for (;;) {
+		for (; c->region < c->nregions; c->region++, c->page = 0) {
+			if (!claim_in(c, &c->regions[c->region].map))
+				continue;
+			if (c->last_turn)
+				c->deferred += c->claimed.count;
+			return true;
 		}
+		if (!c->left_out)
+			return false;
+		rf_cursor_rewind(c, false);
+		c->last_turn = true;
 	}
-	return false;
 }
 
 bool rf_cursor_next(struct rf_cursor *c, struct rf_piece *piece)

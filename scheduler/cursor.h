@@ -33,7 +33,11 @@ struct rf_cursor {
 	uint64_t chunk_pages;
 	uint64_t piece_pages;
 	rf_zero_fn is_zero;
+	uint64_t deferred; /* pages, ever */
 	/* position */
+	bool hot_last;	/* still in the first of two turns */
+	bool left_out;	/* and it has left out something */
+	bool last_turn; /* the second one */
 	uint32_t region;
 	uint64_t page;		    /* next page to look for pending ones at */
 	struct rf_page_run claimed; /* of region, not yet handed out */
@@ -41,7 +45,11 @@ struct rf_cursor {
 
 void rf_cursor_init(struct rf_cursor *c, struct rf_src_region *regions, uint32_t nregions,
 		    uint64_t chunk_pages, uint64_t piece_pages);
-void rf_cursor_rewind(struct rf_cursor *c);
+/*
+ * Back to the first page. With hot_last the cursor goes round twice: first without the words of
+ * 64 pages that are mostly hot, then with them. By words, so that pieces stay long.
+ */
+void rf_cursor_rewind(struct rf_cursor *c, bool hot_last);
 
 /* Gives back what was claimed and not handed out: the round is broken off. */
 void rf_cursor_abandon(struct rf_cursor *c);

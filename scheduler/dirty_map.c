@@ -1,31 +1,71 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "scheduler/dirty_map.h"
 
+#include <stddef.h>
+
 #include <ramferry/err.h>
 
 int rf_dirty_map_init(struct rf_dirty_map *m, uint64_t npages)
 {
-	*m = (struct rf_dirty_map){.npages = npages};
-	if (rf_bitmap_init(&m->pending, npages) != RF_OK)
-		return RF_ERR_NO_MEMORY;
-	if (rf_bitmap_init(&m->next, npages) != RF_OK)
-		goto free_pending;
-	return RF_OK;
+	struct rf_bitmap *all[] = {&m->pending, &m->next, &m->warm, &m->hot, &m->saved};
 
-free_pending:
-	rf_bitmap_fini(&m->pending);
-	return RF_ERR_NO_MEMORY;
+	*m = (struct rf_dirty_map){.npages = npages};
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+		if (rf_bitmap_init(all[i], npages) == RF_OK)
+			continue;
+		rf_dirty_map_fini(m);
+		return RF_ERR_NO_MEMORY;
+	}
+	return RF_OK;
 }
 
 void rf_dirty_map_fini(struct rf_dirty_map *m)
 {
+	rf_bitmap_fini(&m->saved);
+	rf_bitmap_fini(&m->hot);
+	rf_bitmap_fini(&m->warm);
 	rf_bitmap_fini(&m->next);
 	rf_bitmap_fini(&m->pending);
 }
 
-uint64_t rf_dirty_map_advance(struct rf_dirty_map *m)
+void rf_dirty_map_absorb(struct rf_dirty_map *m, struct rf_bitmap *found, bool in_round,
+			 struct rf_dirty_found *sum)
 {
+	for (uint64_t w = 0; w < m->pending.nwords; w++) {
+		uint64_t dirty = rf_bitmap_take_word(found, w, UINT64_MAX), pending;
+
+		rf_bitmap_store_word(&m->hot, w, dirty & rf_bitmap_word(&m->warm, w));
+		rf_bitmap_store_word(&m->warm, w, dirty);
+		if (!dirty)
+			continue;
+		pending = rf_bitmap_word_after(&m->pending, w);
+		sum->dirtied += (uint64_t)__builtin_popcountll(dirty);
+		sum->again += (uint64_t)__builtin_popcountll(
+			rf_bitmap_or_word(&m->next, w, dirty & ~pending));
+		if (in_round)
+			rf_bitmap_or_word(&m->saved, w, dirty & pending);
+	}
+}
+
+uint64_t rf_dirty_map_advance(struct rf_dirty_map *m, uint64_t *avoided)
+{
+	for (uint64_t w = 0; w < m->saved.nwords; w++) {
+		uint64_t saved = rf_bitmap_take_word(&m->saved, w, UINT64_MAX);
+
+		/* Some were written once more after they had been sent. */
+		if (saved)
+			*avoided += (uint64_t)__builtin_popcountll(saved &
+								   ~rf_bitmap_word(&m->next, w));
+	}
 	return rf_bitmap_move(&m->pending, &m->next);
+}
+
+bool rf_dirty_map_is_hot(const struct rf_dirty_map *m, uint64_t page)
+{
+	uint64_t pending = rf_bitmap_word(&m->pending, page / 64);
+	uint64_t hot = pending & rf_bitmap_word(&m->hot, page / 64);
+
+	return 2 * __builtin_popcountll(hot) > __builtin_popcountll(pending);
 }
 
 /* Bits [from, to) of a word, from < 64, to <= 64. */

@@ -2,16 +2,27 @@
 /*
  * What of a region must still be sent, one bit a page:
  *
- *   tracker ──harvest──► next ──rf_dirty_map_advance──► pending ──claim──► on the wire
+ *   tracker ──harvest──► found ─┬─absorb──► next ──advance──► pending ──claim──► on the wire
+ *                               └─► warm, hot; saved
  *
+ *   found    written since the harvest before (one bitmap for all regions, owned by rf_sync)
  *   pending  must be sent in this round
- *   next     written since, for the next round
+ *   next     written since it was sent, for the next round
+ *   warm     in the last harvest
+ *   hot      in the last two: worth to be sent late in a round
+ *   saved    written while it was pending: this round's turn carries that write, too
+ *
+ * Absorb. A page that is pending after the harvest, tracking of it armed again by then, will be
+ * claimed and read later still: its write travels in this round. So next |= found & ~pending,
+ * in this order: write protect, then look at pending, as tests/unit/sync_model.c shows.
  *
  * Claim. Whoever wins the atomic test-and-clear of a pending bit sends the page, and reads it
  * only after that. So several senders need no common lock, and a write that comes after the
  * claim is in a later harvest.
  *
- * Threads: claim, mark and count from any thread; advance from one thread at a time.
+ * Threads: claim and unclaim from any thread; absorb and advance from whoever holds the lock of
+ * rf_sync. pending and next are shared, hot is written by absorb and read by the cursor, warm and
+ * saved belong to the lock.
  */
 #ifndef RF_SCHEDULER_DIRTY_MAP_H
 #define RF_SCHEDULER_DIRTY_MAP_H
@@ -24,6 +35,7 @@
 struct rf_dirty_map {
 	struct rf_bitmap pending;
 	struct rf_bitmap next;
+	struct rf_bitmap warm, hot, saved;
 	uint64_t npages;
 };
 
@@ -36,8 +48,25 @@ struct rf_page_run {
 int rf_dirty_map_init(struct rf_dirty_map *m, uint64_t npages);
 void rf_dirty_map_fini(struct rf_dirty_map *m);
 
-/* pending |= next, next = 0. Returns how many pages are pending then. */
-uint64_t rf_dirty_map_advance(struct rf_dirty_map *m);
+/* What a harvest brought, in pages. */
+struct rf_dirty_found {
+	uint64_t dirtied; /* written since the harvest before */
+	uint64_t again;	  /* of these, new in next */
+};
+
+/*
+ * Takes what was found, which is empty afterwards. in_round: the sender is at work, so what it
+ * need not send twice counts as saved. Adds to *sum.
+ */
+void rf_dirty_map_absorb(struct rf_dirty_map *m, struct rf_bitmap *found, bool in_round,
+			 struct rf_dirty_found *sum);
+
+/* pending |= next, next = 0. Returns how many pages are pending then; adds to *avoided those that
+ * would be, had they not been saved. */
+uint64_t rf_dirty_map_advance(struct rf_dirty_map *m, uint64_t *avoided);
+
+/* Most of what is pending in the 64 pages around this one is hot. */
+bool rf_dirty_map_is_hot(const struct rf_dirty_map *m, uint64_t page);
 
 /*
  * Claims the next run of pending pages in [from, end), at most max pages: the first pending

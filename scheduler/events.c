@@ -13,21 +13,48 @@
 #define PROGRESS_NS  (100 * RF_NS_PER_MS)
 #define LAST_WORD_MS 1000 /* how long a peer whose lane or stream broke has to say why */
 
+static int give_up(struct rf_source *src)
+{
+	return rf_source_fail(
+		src, RF_ERR_NOT_CONVERGED,
+		"not finished after %u ms: remaining %.1f MiB at %.0f MiB/s, dirtied %.0f MiB/s; "
+		"raise --timeout or --downtime-limit",
+		src->cfg.timeout, (double)atomic_load(&src->count.remaining) / 1048576,
+		rf_rate_get(&src->rate) / 1048576, rf_rate_get(&src->dirty) / 1048576);
+}
+
+/* The time for the whole migration is over. */
+static int end_by_timeout(struct rf_source *src)
+{
+	switch (src->cfg.timeout_action) {
+	case RF_TIMEOUT_POSTCOPY:
+		atomic_store(&src->go_postcopy, true);
+		break;
+	case RF_TIMEOUT_SWITCH:
+		src->break_off = true;
+		break;
+	case RF_TIMEOUT_CANCEL:
+	default:
+		return give_up(src);
+	}
+	rf_info("source", "the time of %u ms is over: the guest leaves now", src->cfg.timeout);
+	src->deadline_ns = 0;
+	return RF_OK;
+}
+
 int rf_source_check(struct rf_source *src)
 {
 	uint64_t now = rf_now_ns(src->clock);
+	int rc = RF_OK;
 
 	if (!src->told_to_run && atomic_load_explicit(&src->cancelled, memory_order_relaxed))
 		return rf_source_fail(src, RF_ERR_CANCELLED, "cancelled by the user");
 	if (!src->told_to_run && src->deadline_ns && now >= src->deadline_ns)
-		return rf_source_fail(src, RF_ERR_NOT_CONVERGED,
-				      "not finished after %u ms: remaining %.1f MiB at %.0f MiB/s, "
-				      "dirtied %.0f MiB/s; raise --timeout or --downtime-limit",
-				      src->cfg.timeout,
-				      (double)atomic_load(&src->count.remaining) / 1048576,
-				      rf_rate_get(&src->rate) / 1048576,
-				      (double)atomic_load(&src->count.dirty_rate) * RF_PAGE_SIZE /
-					      1048576);
+		rc = end_by_timeout(src);
+	if (rc == RF_OK)
+		rc = rf_source_decide_in_round(src);
+	if (rc != RF_OK)
+		return rc;
 	rf_source_apply_throttle(src);
 	if (now >= src->next_progress_ns) {
 		src->next_progress_ns = now + PROGRESS_NS;

@@ -102,7 +102,7 @@ int rf_source_pace(struct rf_source *src, uint32_t len)
 	uint64_t ns = time_to_wait(src);
 	int rc = ns ? rf_source_post_all(src, rf_source_post_writes) : RF_OK;
 
-	while (rc == RF_OK && ns && !atomic_load(&src->go_postcopy)) {
+	while (rc == RF_OK && ns && !src->break_off && !atomic_load(&src->go_postcopy)) {
 		bool idle = !rf_bulk_inflight(&src->bulk);
 		uint64_t before = rf_now_ns(src->clock);
 

@@ -166,6 +166,8 @@ int rf_source_postcopy(struct rf_source *src)
 {
 	int rc = prepare(src);
 
+	rf_source_expect_postcopy(src);
+
 	if (rc == RF_OK)
 		rc = switch_to_postcopy(src);
 	if (rc != RF_OK)

@@ -104,6 +104,9 @@ static void fill_ram(struct rf_source *src, struct rf_ram_stats *ram)
 	ram->page_size = RF_PAGE_SIZE;
 	ram->precopy_bytes = atomic_load(&c->precopy_bytes);
 	ram->downtime_bytes = atomic_load(&c->downtime_bytes);
+	ram->redundant_pages_avoided = atomic_load(&c->avoided);
+	ram->hot_pages_deferred = atomic_load(&c->deferred);
+	ram->background_sync_count = atomic_load(&c->sync_behind);
 	ram->skipped = atomic_load(&c->skipped);
 }
 
@@ -133,6 +136,9 @@ void rf_source_stats(struct rf_source *src, struct rf_stats *out)
 	s.downtime = atomic_load(&c->downtime_ms);
 	s.expected_downtime = atomic_load(&c->expected_ms);
 	s.verify_time = atomic_load(&c->verify_ms);
+	if (s.downtime > 0)
+		s.downtime_error = s.downtime - s.verify_time - s.expected_downtime;
+	s.not_converging = atomic_load(&c->not_converging);
 	s.total_time = atomic_load(&c->total_ms);
 	if (s.total_time <= 0 && s.status != RF_STATE_NONE)
 		s.total_time = rf_ns_to_ms(rf_now_ns(src->clock) - src->start_ns);

@@ -122,7 +122,7 @@ static int send_pending(struct rf_source *src, bool last)
 {
 	struct rf_piece p;
 
-	rf_cursor_rewind(&src->cursor);
+	rf_cursor_rewind(&src->cursor, !last && !src->cfg.hot_in_order);
 	while (rf_cursor_next(&src->cursor, &p)) {
 		int rc = rf_source_check(src);
 
@@ -132,7 +132,9 @@ static int send_pending(struct rf_source *src, bool last)
 			return rc;
 		atomic_fetch_sub_explicit(&src->count.remaining, p.pages.count * RF_PAGE_SIZE,
 					  memory_order_relaxed);
-		if (!last && atomic_load_explicit(&src->go_postcopy, memory_order_relaxed)) {
+		src->sent_pages += p.pages.count;
+		if (!last && (src->break_off ||
+			      atomic_load_explicit(&src->go_postcopy, memory_order_relaxed))) {
 			rf_cursor_abandon(&src->cursor);
 			return RF_OK;
 		}
@@ -203,6 +205,7 @@ int rf_source_round(struct rf_source *src, bool last)
 		rc = rf_source_close_round(src, last);
 	if (rc != RF_OK)
 		return rc;
+	atomic_store(&src->count.deferred, src->cursor.deferred);
 	done = rf_now_ns(src->clock);
 	rf_rate_add(&src->rate, src->round_bytes, (double)(done - start - src->idle_ns) / 1e9);
 	atomic_fetch_add(last ? &src->count.downtime_bytes : &src->count.precopy_bytes,

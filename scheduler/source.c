@@ -9,6 +9,21 @@
 #include "common/log.h"
 #include "scheduler/source.h"
 
+/* What decides when and how it ends. */
+static const char *find_policy_fault(const struct rf_source_cfg *c)
+{
+	if ((unsigned)c->timeout_action > RF_TIMEOUT_SWITCH)
+		return "timeout_action is none of cancel, postcopy, switch";
+	if (c->timeout_action == RF_TIMEOUT_POSTCOPY && c->mode != RF_MODE_HYBRID)
+		return "timeout_action postcopy needs mode hybrid";
+	if (c->cpu_throttle_initial > 99 || c->cpu_throttle_increment > 99 ||
+	    c->max_cpu_throttle > 99)
+		return "a throttle is over 99 percent";
+	if (c->auto_converge && !c->guest.throttle)
+		return "auto_converge needs guest.throttle";
+	return NULL;
+}
+
 static const char *find_fault(const struct rf_source_cfg *c)
 {
 	if (c->size != sizeof(*c))
@@ -30,7 +45,7 @@ static const char *find_fault(const struct rf_source_cfg *c)
 		return "chunk_size is no power of two from 1 MiB to 1 GiB";
 	if (c->piece_size && (c->piece_size < RF_PAGE_SIZE || c->piece_size > 16u << 20))
 		return "piece_size is not from 4 KiB to 16 MiB";
-	return NULL;
+	return find_policy_fault(c);
 }
 
 static void fill_defaults(struct rf_source_cfg *c)
@@ -49,6 +64,12 @@ static void fill_defaults(struct rf_source_cfg *c)
 		c->piece_size = 1u << 20;
 	if (!c->downtime_limit)
 		c->downtime_limit = RF_SOURCE_DOWNTIME_LIMIT;
+	if (!c->cpu_throttle_initial)
+		c->cpu_throttle_initial = 20;
+	if (!c->cpu_throttle_increment)
+		c->cpu_throttle_increment = 10;
+	if (!c->max_cpu_throttle)
+		c->max_cpu_throttle = 99;
 	if (!c->connect_timeout)
 		c->connect_timeout = 10000;
 	if (!c->link_timeout)
@@ -275,6 +296,7 @@ void rf_source_delete(struct rf_source **srcp)
 	for (uint32_t i = 0; i < src->nregions; i++)
 		rf_src_region_fini(&src->regions[i]);
 	free(src->regions);
+	rf_sync_fini(&src->sync);
 	free(src->tracked);
 	free(src->zero_buf);
 	if (src->cancel_fd >= 0)

@@ -9,7 +9,9 @@
  *   keys.c        registered memory, ahead of the cursor
  *   round.c       one round: cut pieces, post, announce zeros, fence
  *   limits.c      bandwidth, downtime, throttle: what may be changed while it runs
- *   precopy.c     harvest, rounds, when to stop
+ *   precopy.c     harvest, rounds
+ *   sync.c        harvests, also in the middle of a round, by a thread of its own
+ *   decide.c      what was measured, put to converge.c; what it says, done
  *   switchover.c  pause, last round, digests, device state, hand-over
  *   postcopy.c    the same, with the rest of the memory to follow; push.c that rest
  *   urgent.c      page requests, served by pollers of their own
@@ -34,6 +36,7 @@
 #include "scheduler/ladder.h"
 #include "scheduler/pacer.h"
 #include "scheduler/region.h"
+#include "scheduler/sync.h"
 #include "scheduler/urgent.h"
 #include "scheduler/window.h"
 #include "transport/ctrl.h"
@@ -53,6 +56,7 @@ struct rf_source_counters {
 	_Atomic uint64_t pushed, window_changes, poll_wakeups;
 	_Atomic double poll_ms;
 	_Atomic int postcopy;
+	_Atomic uint64_t sync_behind, avoided, deferred, not_converging;
 	_Atomic unsigned throttle; /* percent, as the guest was last told while it was moved */
 };
 
@@ -107,8 +111,13 @@ struct rf_source {
 	uint64_t round;
 	struct rf_region *tracked; /* what the tracker was started with; it may keep it */
 	bool tracking, paused, told_to_run;
-	unsigned stalled; /* rounds in a row that did not get anywhere */
-	uint64_t last_pending;
+	struct rf_sync sync;		  /* as sync.h says */
+	struct rf_converge_memory memory; /* of decisions */
+	uint64_t sent_pages, again;	  /* since the last decision; again: must go once more */
+	uint64_t round_again;		  /* the same, in this round */
+	struct rf_rate dirty;		  /* bytes the guest writes a second */
+	double harvest_ms;		  /* the last one took */
+	bool break_off;			  /* the round, to switch over: time is over */
 	struct rf_lane *urgent_lanes[RF_WIRE_MAX_LANES]; /* until their pollers take them */
 	struct rf_urgent *urgents;
 	unsigned nurgents;
@@ -123,7 +132,6 @@ struct rf_source {
 	uint64_t pause_ns;
 	struct rf_rate rate;
 	double ack_ms;	      /* end of a round to its acknowledgement, smoothed */
-	uint64_t harvest_ns;  /* time of the last harvest */
 	uint64_t round_bytes; /* data bytes of this round */
 	bool last_round;      /* the guest is paused */
 };
@@ -156,6 +164,16 @@ int rf_source_close_round(struct rf_source *src, bool last);
 int rf_source_precopy(struct rf_source *src);
 /* Harvests all regions and makes what was found pending; pages pending then. */
 int rf_source_harvest(struct rf_source *src, uint64_t *pending);
+int rf_source_fail_harvest(struct rf_source *src, const struct rf_sync_sample *s);
+
+/* decide.c */
+/* Puts a sample into the statistics. */
+void rf_source_note_sample(struct rf_source *src, const struct rf_sync_sample *s);
+/* After a round, with so many pages pending. */
+enum rf_converge_action rf_source_decide(struct rf_source *src, uint64_t pending);
+/* In a round, if the sync thread has harvested. Cheap if not. */
+int rf_source_decide_in_round(struct rf_source *src);
+void rf_source_expect_postcopy(struct rf_source *src);
 
 /* Makes pending what holds data, without touching it. */
 void rf_source_find_data(struct rf_source *src);

@@ -200,6 +200,9 @@ static struct json_object *ram_to_json(const struct rf_ram_stats *r)
 	add_number(o, "normal", r->normal);
 	add_number(o, "normal-bytes", r->normal_bytes);
 	add_number(o, "skipped", r->skipped);
+	add_number(o, "redundant-pages-avoided", r->redundant_pages_avoided);
+	add_number(o, "hot-pages-deferred", r->hot_pages_deferred);
+	add_number(o, "background-sync-count", r->background_sync_count);
 	add_number(o, "dirty-sync-count", r->dirty_sync_count);
 	add_number(o, "dirty-pages-rate", r->dirty_pages_rate);
 	add_real(o, "mbps", r->mbps);
@@ -279,6 +282,8 @@ struct json_object *stats_to_json(const struct rf_stats *st)
 	add_real(o, "expected-downtime", st->expected_downtime);
 	add_real(o, "verify-time", st->verify_time);
 	if (st->tracker[0]) { /* the source's */
+		add_real(o, "downtime-error", st->downtime_error);
+		add_number(o, "not-converging", st->not_converging);
 		add_number(o, "downtime-limit", st->downtime_limit);
 		add_number(o, "max-bandwidth", st->max_bandwidth);
 		add_number(o, "max-postcopy-bandwidth", st->max_postcopy_bandwidth);

@@ -31,7 +31,10 @@ struct migration_opts {
 	uint64_t lanes, chunk_size, piece_size, downtime_limit, timeout, connect_timeout;
 	uint64_t link_timeout;
 	uint64_t urgent_lanes, urgent_window, postcopy_after, max_postcopy_bandwidth;
-	uint64_t max_bandwidth;
+	uint64_t max_bandwidth, avail_switchover_bandwidth, sync_interval;
+	uint64_t cpu_throttle_initial, cpu_throttle_increment, max_cpu_throttle;
+	const char *timeout_action;
+	bool background_sync, defer_hot, auto_converge, cpu_throttle_tailslow;
 	const char *mode, *locality, *poll_mode, *poll_cpus;
 	bool pin_all, verify;
 };
@@ -99,9 +102,14 @@ struct output_opts {
 		.min = 1, .max = 3600000), \
 	RF_OPT_SIZE(T, mig.max_bandwidth, "max-bandwidth", 0, "SIZE", "0", \
 		"bytes a second while the guest runs; 0: no limit"), \
+	RF_OPT_SIZE(T, mig.avail_switchover_bandwidth, "avail-switchover-bandwidth", 0, "SIZE", \
+		"0", "bytes a second to reckon with for the downtime; 0: as measured"), \
 	RF_OPT_DURATION(T, mig.timeout, "timeout", 'T', "TIME", "0", \
-		"give up after this time, the guest stays; 0: never (a bare number: s)", 1000, \
+		"time for the whole migration; 0: no limit (a bare number: s)", 1000, \
 		.max = 4000000000), \
+	RF_OPT_CHOICE(T, mig.timeout_action, "timeout-action", 0, "cancel|postcopy|switch", \
+		"cancel", \
+		"when it is over: the guest stays, or leaves in either way (postcopy: hybrid only)"), \
 	RF_OPT_BOOL(T, mig.pin_all, "pin-all", 0, "no", \
 		"register all memory at set-up instead of on demand"), \
 	RF_OPT_BOOL(T, mig.verify, "verify", 0, verify_by_default, \
@@ -110,6 +118,26 @@ struct output_opts {
 		"unit of memory registration, a power of two", .min = 1u << 20, .max = 1u << 30), \
 	RF_OPT_SIZE(T, mig.piece_size, "piece-size", 0, "SIZE", "1M", \
 		"longest single write", .min = 4096, .max = 16u << 20)
+
+#define CONVERGENCE_ROWS(T) \
+	RF_OPT_GROUP("Convergence"), \
+	RF_OPT_BOOL(T, mig.auto_converge, "auto-converge", 0, "no", \
+		"throttle the guest while it dirties over half of what is sent"), \
+	RF_OPT_UINT(T, mig.cpu_throttle_initial, "cpu-throttle-initial", 0, "PERCENT", "20", \
+		"share of time its vCPUs stand still at first", .min = 1, .max = 99), \
+	RF_OPT_UINT(T, mig.cpu_throttle_increment, "cpu-throttle-increment", 0, "PERCENT", "10", \
+		"how much more when that is not enough", .min = 1, .max = 99), \
+	RF_OPT_UINT(T, mig.max_cpu_throttle, "max-cpu-throttle", 0, "PERCENT", "99", \
+		"how much at most", .min = 1, .max = 99), \
+	RF_OPT_BOOL(T, mig.cpu_throttle_tailslow, "cpu-throttle-tailslow", 0, "no", \
+		"smaller steps when they are enough"), \
+	RF_OPT_BOOL(T, mig.background_sync, "background-sync", 0, "yes", \
+		"look for dirty pages also in the middle of a round"), \
+	RF_OPT_DURATION(T, mig.sync_interval, "sync-interval", 0, "TIME", "0", \
+		"how often; 0: by the length of the round, 100ms to 5s (a bare number: ms)", 1, \
+		.max = 3600000), \
+	RF_OPT_BOOL(T, mig.defer_hot, "defer-hot", 0, "yes", \
+		"send pages that are dirtied all the time last in their round")
 
 #define POSTCOPY_ROWS(T) \
 	RF_OPT_GROUP("Postcopy"), \

@@ -36,6 +36,7 @@ static const struct rf_opt table[] = {
 	RF_OPT_STRING(struct demo_opts, host, "host", 0, "ADDRESS", "127.0.0.1",
 		      "address the destination listens on"),
 	MIGRATION_ROWS(struct demo_opts, "yes"),
+	CONVERGENCE_ROWS(struct demo_opts),
 	POSTCOPY_ROWS(struct demo_opts),
 	CONTROL_ROWS(struct demo_opts,
 		     "socket of the source for 'ramferry status' and 'ramferry control'; the "
@@ -63,8 +64,10 @@ static void on_signal(int sig)
 			kill((pid_t)child_pids[i], sig);
 }
 
+#define MAX_ARGS 95
+
 struct args {
-	char *v[64];
+	char *v[MAX_ARGS + 1];
 	int n;
 };
 
@@ -74,7 +77,7 @@ static void add(struct args *a, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (a->n < 63 && vasprintf(&a->v[a->n], fmt, ap) >= 0)
+	if (a->n < MAX_ARGS && vasprintf(&a->v[a->n], fmt, ap) >= 0)
 		a->n++;
 	va_end(ap);
 	a->v[a->n] = NULL;
@@ -116,6 +119,23 @@ static void receive_args(struct args *a, const struct demo_opts *o)
 	    strchr(o->host, ':') ? "]" : "");
 }
 
+static void policy_args(struct args *a, const struct migration_opts *m)
+{
+	add(a, "--max-bandwidth=%llu", (unsigned long long)m->max_bandwidth);
+	add(a, "--avail-switchover-bandwidth=%llu",
+	    (unsigned long long)m->avail_switchover_bandwidth);
+	add(a, "--max-postcopy-bandwidth=%llu", (unsigned long long)m->max_postcopy_bandwidth);
+	add(a, "--timeout-action=%s", m->timeout_action);
+	add(a, m->auto_converge ? "--auto-converge" : "--no-auto-converge");
+	add(a, "--cpu-throttle-initial=%llu", (unsigned long long)m->cpu_throttle_initial);
+	add(a, "--cpu-throttle-increment=%llu", (unsigned long long)m->cpu_throttle_increment);
+	add(a, "--max-cpu-throttle=%llu", (unsigned long long)m->max_cpu_throttle);
+	add(a, m->cpu_throttle_tailslow ? "--cpu-throttle-tailslow" : "--no-cpu-throttle-tailslow");
+	add(a, m->background_sync ? "--background-sync" : "--no-background-sync");
+	add(a, "--sync-interval=%llums", (unsigned long long)m->sync_interval);
+	add(a, m->defer_hot ? "--defer-hot" : "--no-defer-hot");
+}
+
 static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
 {
 	add_shared(a, o, "send");
@@ -132,14 +152,13 @@ static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
 	add(a, "--chunk-size=%llu", (unsigned long long)o->mig.chunk_size);
 	add(a, "--piece-size=%llu", (unsigned long long)o->mig.piece_size);
 	add(a, "--downtime-limit=%llums", (unsigned long long)o->mig.downtime_limit);
-	add(a, "--max-bandwidth=%llu", (unsigned long long)o->mig.max_bandwidth);
 	add(a, "--timeout=%llums", (unsigned long long)o->mig.timeout);
 	add(a, "--mode=%s", o->mig.mode);
 	add(a, "--postcopy-after=%llu", (unsigned long long)o->mig.postcopy_after);
 	add(a, "--urgent-lanes=%llu", (unsigned long long)o->mig.urgent_lanes);
 	add(a, "--urgent-window=%llu", (unsigned long long)o->mig.urgent_window);
 	add(a, "--locality=%s", o->mig.locality);
-	add(a, "--max-postcopy-bandwidth=%llu", (unsigned long long)o->mig.max_postcopy_bandwidth);
+	policy_args(a, &o->mig);
 	add(a, o->mig.pin_all ? "--pin-all" : "--no-pin-all");
 	add(a, o->mig.verify ? "--verify" : "--no-verify");
 	add(a, "%s%s%s:%u", strchr(o->host, ':') ? "[" : "", o->host,

@@ -25,6 +25,7 @@ static const struct rf_opt table[] = {
 			.max = 86400000),
 	LINK_ROWS(struct send_opts),
 	MIGRATION_ROWS(struct send_opts, "no"),
+	CONVERGENCE_ROWS(struct send_opts),
 	POSTCOPY_ROWS(struct send_opts),
 	CONTROL_ROWS(struct send_opts, "socket for 'ramferry status' and 'ramferry control'"),
 	OUTPUT_ROWS(struct send_opts),
@@ -101,8 +102,6 @@ static void fill_config(const struct send_opts *o, const char *host, uint16_t po
 						      : RF_URGENT_WINDOW_STOP,
 		.follow_faults = !strcmp(o->mig.locality, "follow"),
 		.postcopy_after = (unsigned)o->mig.postcopy_after,
-		.max_bandwidth = o->mig.max_bandwidth,
-		.max_postcopy_bandwidth = o->mig.max_postcopy_bandwidth,
 		.poll_mode = o->mig.poll_mode,
 		.poll_cpus = o->mig.poll_cpus,
 		.guest = watched_vm_ops,
@@ -110,6 +109,23 @@ static void fill_config(const struct send_opts *o, const char *host, uint16_t po
 		.progress = tell,
 		.progress_arg = a,
 	};
+}
+
+static void fill_policy(const struct migration_opts *m, struct rf_source_cfg *cfg)
+{
+	cfg->max_bandwidth = m->max_bandwidth;
+	cfg->max_postcopy_bandwidth = m->max_postcopy_bandwidth;
+	cfg->avail_switchover_bandwidth = m->avail_switchover_bandwidth;
+	cfg->timeout_action = !strcmp(m->timeout_action, "postcopy") ? RF_TIMEOUT_POSTCOPY
+			      : !strcmp(m->timeout_action, "switch") ? RF_TIMEOUT_SWITCH
+								     : RF_TIMEOUT_CANCEL;
+	cfg->auto_converge = m->auto_converge;
+	cfg->cpu_throttle_initial = (unsigned)m->cpu_throttle_initial;
+	cfg->cpu_throttle_increment = (unsigned)m->cpu_throttle_increment;
+	cfg->max_cpu_throttle = (unsigned)m->max_cpu_throttle;
+	cfg->cpu_throttle_tailslow = m->cpu_throttle_tailslow;
+	cfg->sync_interval = m->background_sync ? (uint32_t)m->sync_interval : RF_SYNC_OFF;
+	cfg->hot_in_order = !m->defer_hot;
 }
 
 /* The guest runs a while, so that there is something to move and a count of passes. */
@@ -223,6 +239,7 @@ static int run(const struct send_opts *o, const char *host, uint16_t port)
 	if (rf_vm_new(&vm_cfg, &w.vm) != RF_OK)
 		return EXIT_FAILURE;
 	fill_config(o, host, port, &w, &a, &cfg);
+	fill_policy(&o->mig, &cfg);
 	if (rf_vm_tracker(w.vm, &cfg.tracker) != RF_OK || rf_source_new(&cfg, &src) != RF_OK)
 		goto delete_vm;
 	rf_vm_region(w.vm, &region);

@@ -32,6 +32,16 @@ enum rf_mode {
 				  rounds, or when precopy does not get anywhere */
 };
 
+/** What is done when the time for the whole migration is over. */
+enum rf_timeout_action {
+	RF_TIMEOUT_CANCEL = 0, /**< RF_ERR_NOT_CONVERGED; the guest runs on here */
+	RF_TIMEOUT_POSTCOPY,   /**< goes over to postcopy; with RF_MODE_HYBRID */
+	RF_TIMEOUT_SWITCH,     /**< switches over, whatever the downtime will be */
+};
+
+/** sync_interval: harvests only between rounds. */
+#define RF_SYNC_OFF UINT32_MAX
+
 /** urgent_window: no bulk at all while a page request is open. */
 #define RF_URGENT_WINDOW_STOP 1u
 
@@ -51,8 +61,7 @@ struct rf_source_cfg {
 	int pin_all;		  /**< 1: register all memory of both sides at set-up */
 	int verify;		  /**< 1: compare digests of all memory at switch-over */
 	uint32_t downtime_limit;  /**< ms the guest may stand still (default 300) */
-	uint32_t timeout;	  /**< ms for the whole migration; 0: no limit. Then it is
-				       cancelled with RF_ERR_NOT_CONVERGED */
+	uint32_t timeout;	  /**< ms for the whole migration; 0: no limit */
 	uint32_t connect_timeout; /**< ms to connect and agree (default 10,000) */
 	uint32_t link_timeout;	 /**< ms of silence after which the peer is dead (default 10,000) */
 	enum rf_mode mode;	 /**< default RF_MODE_PRECOPY */
@@ -66,6 +75,20 @@ struct rf_source_cfg {
 					      are never limited */
 	uint64_t max_bandwidth; /**< bytes a second of precopy while the guest runs (0: no limit);
 				     the last round, for which it stands still, is not limited */
+	uint64_t avail_switchover_bandwidth;   /**< bytes a second to reckon with for the time the
+						    guest stands still; 0: as measured */
+	enum rf_timeout_action timeout_action; /**< default RF_TIMEOUT_CANCEL */
+	int auto_converge; /**< 1: the guest is throttled while of what is sent more than half is
+				soon dirty again; needs guest.throttle */
+	unsigned cpu_throttle_initial;	 /**< percent to begin with (default 20) */
+	unsigned cpu_throttle_increment; /**< percent more each time (default 10) */
+	unsigned max_cpu_throttle;	 /**< percent at most (default and limit 99) */
+	int cpu_throttle_tailslow;	 /**< 1: smaller steps when few are needed */
+	uint32_t sync_interval; /**< ms between harvests in a round; 0 (default): an eighth of the
+				     round, from 100 ms to 5 s, and never over a twentieth of the
+				     time; RF_SYNC_OFF */
+	int hot_in_order;	/**< 1: pages found dirty in two harvests running are sent where
+				     they stand; 0: last in their round */
 	const char *poll_mode;	/**< "adaptive" (default), "busy" or "event": how the threads that
 				     serve lanes wait */
 	const char *poll_cpus;	/**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */

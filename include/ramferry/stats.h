@@ -36,19 +36,23 @@ const char *rf_state_str(enum rf_state state);
 
 /** Statistics of RAM. Bytes, pages and counts since the start of the migration. */
 struct rf_ram_stats {
-	uint64_t total;		   /**< bytes of all regions */
-	uint64_t transferred;	   /**< bytes put on the wire, headers of our own included */
-	uint64_t remaining;	   /**< bytes still to send */
-	uint64_t duplicate;	   /**< zero pages announced */
-	uint64_t normal;	   /**< pages sent as data */
-	uint64_t normal_bytes;	   /**< normal * page-size */
-	uint64_t dirty_sync_count; /**< harvests of the tracker */
-	uint64_t dirty_pages_rate; /**< pages a second, last round */
-	double mbps;		   /**< megabits a second, last round */
-	uint64_t page_size;	   /**< bytes of a target page */
-	uint64_t precopy_bytes;	   /**< bytes sent while the guest ran on the source */
-	uint64_t downtime_bytes;   /**< bytes sent while the guest stood still */
-	uint64_t skipped;	   /**< pages never sent because they are holes */
+	uint64_t total;			  /**< bytes of all regions */
+	uint64_t transferred;		  /**< bytes put on the wire, headers of our own included */
+	uint64_t remaining;		  /**< bytes still to send */
+	uint64_t duplicate;		  /**< zero pages announced */
+	uint64_t normal;		  /**< pages sent as data */
+	uint64_t normal_bytes;		  /**< normal * page-size */
+	uint64_t dirty_sync_count;	  /**< harvests of the tracker */
+	uint64_t dirty_pages_rate;	  /**< pages a second, smoothed over a second or so */
+	double mbps;			  /**< megabits a second, last round */
+	uint64_t page_size;		  /**< bytes of a target page */
+	uint64_t precopy_bytes;		  /**< bytes sent while the guest ran on the source */
+	uint64_t downtime_bytes;	  /**< bytes sent while the guest stood still */
+	uint64_t skipped;		  /**< pages never sent because they are holes */
+	uint64_t redundant_pages_avoided; /**< pages not sent again, because background sync saw
+						that their last write had been sent */
+	uint64_t hot_pages_deferred;	  /**< pages sent last in their round */
+	uint64_t background_sync_count;	  /**< harvests in the middle of rounds */
 };
 
 /** Buckets of postcopy_latency_dist, as QEMU's. */
@@ -102,6 +106,9 @@ struct rf_stats {
 	double setup_time;
 	double downtime;	  /**< pause to the destination's word that the guest runs */
 	double expected_downtime; /**< the estimate the last decision was made with */
+	double downtime_error;	  /**< downtime less verify_time less expected_downtime, at the
+					end (source) */
+	uint64_t not_converging;  /**< round in which that was found; 0: never */
 	double verify_time;	  /**< part of downtime spent on comparing digests */
 	double poll_cpu_time;	  /**< ms of CPU the threads that serve lanes took, at the end */
 	uint64_t poll_wakeups;	  /**< times they were woken, at the end */

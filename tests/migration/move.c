@@ -66,7 +66,8 @@ static int harvest(void *self, unsigned region, struct rf_dirty_sink *sink)
 		pthread_mutex_lock(&m->cpu);
 		paused = m->paused;
 		pthread_mutex_unlock(&m->cpu);
-		if (atomic_fetch_add(&m->harvests, 1) < m->cfg.rounds && !paused)
+		if (atomic_fetch_add(&m->harvests, 1) < m->cfg.rounds && !paused &&
+		    (!m->cfg.calm_at || m->src.throttle < m->cfg.calm_at))
 			dirty_some(m);
 		rc = mv_take_step(m, MV_HARVEST);
 	}
@@ -169,7 +170,11 @@ static void make_source(struct mv *m)
 		.verify = m->cfg.verify,
 		.mode = m->cfg.mode,
 		.timeout = m->cfg.timeout,
+		.timeout_action = m->cfg.timeout_action,
+		.auto_converge = m->cfg.auto_converge,
+		.hot_in_order = m->cfg.hot_in_order,
 		.max_bandwidth = m->cfg.max_bandwidth,
+		.sync_interval = m->cfg.sync_interval ? m->cfg.sync_interval : RF_SYNC_OFF,
 		.connect_timeout = m->cfg.connect_timeout,
 		.link_timeout = m->cfg.link_timeout,
 		.guest = mv_src_ops,

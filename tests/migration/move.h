@@ -94,7 +94,12 @@ struct mv_cfg {
 	bool pin_all, verify;
 	uint32_t timeout, link_timeout;
 	uint64_t max_bandwidth;
-	bool throttle; /* the guest has that function */
+	bool hot_in_order, auto_converge;
+	bool hook_writes; /* to the guest's memory */
+	unsigned calm_at; /* throttle, percent, from which on the script dirties nothing */
+	enum rf_timeout_action timeout_action;
+	uint32_t sync_interval; /* default: off, so that the script counts harvests */
+	bool throttle;		/* the guest has that function */
 	bool throttle_fails;
 	uint64_t state_told; /* device state as told while it runs; default: more than any limit */
 	bool never_fits;     /* the estimate never lets it switch over while something is left */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/unit/postcopy_model.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define PAGES	  2
-#define VCPUS	  2
-#define QUEUE	  6
-#define NONE	  7
-#define TABLE_MAX (1u << 22)
+#include "tests/unit/explore.h"
+
+#define PAGES 2
+#define VCPUS 2
+#define QUEUE 6
+#define NONE  7
 
 enum { MSG_WRITE = 0x10, MSG_ANNOUNCE = 0x20 };
 
@@ -18,7 +18,7 @@ struct queue {
 	uint8_t n;
 };
 
-/* All there is, in bytes, so that two states are equal if their bytes are. */
+/* All there is. */
 struct state {
 	/* source */
 	uint8_t claim[PAGES]; /* 1: to be sent */
@@ -38,14 +38,10 @@ struct state {
 	uint8_t vcpu[VCPUS];
 };
 
+/* What the steps are given. */
 struct model {
+	struct explorer *e;
 	const struct model_case *c;
-	struct state *table;
-	bool *used;
-	struct state *todo;
-	size_t ntodo;
-	uint64_t states;
-	const char *violation;
 };
 
 static void push(struct queue *q, uint8_t v)
@@ -65,38 +61,7 @@ static uint8_t pop(struct queue *q)
 
 static void violated(struct model *m, const char *what)
 {
-	if (!m->violation)
-		m->violation = what;
-}
-
-static uint64_t hash(const struct state *s)
-{
-	const uint8_t *p = (const uint8_t *)s;
-	uint64_t h = 14695981039346656037u;
-
-	for (size_t i = 0; i < sizeof(*s); i++)
-		h = (h ^ p[i]) * 1099511628211u;
-	return h ^ h >> 29;
-}
-
-/* Remembers a state; one that is new will be looked at. */
-static void reach(struct model *m, const struct state *s)
-{
-	uint64_t at = hash(s) % TABLE_MAX;
-
-	while (m->used[at]) {
-		if (!memcmp(&m->table[at], s, sizeof(*s)))
-			return;
-		at = (at + 1) % TABLE_MAX;
-	}
-	if (m->states == TABLE_MAX / 2) {
-		violated(m, "the model is too large for its table");
-		return;
-	}
-	m->used[at] = true;
-	m->table[at] = *s;
-	m->todo[m->ntodo++] = *s;
-	m->states++;
+	explore_violated(m->e, what);
 }
 
 /* ---- the kernel ---- */
@@ -353,8 +318,11 @@ static bool step_fault_thread(struct model *m, struct state *s)
 
 /* ---- the walk ---- */
 
-static bool step(struct model *m, struct state *s, int actor)
+static bool step(struct explorer *e, void *state, int actor)
 {
+	struct model model = {.e = e, .c = e->arg}, *m = &model;
+	struct state *s = state;
+
 	switch (actor) {
 	case 0:
 	case 1:
@@ -374,55 +342,33 @@ static bool step(struct model *m, struct state *s, int actor)
 	}
 }
 
-static void check_end(struct model *m, const struct state *s)
+static void check_end(struct explorer *e, const void *state)
 {
+	const struct state *s = state;
+
 	for (int v = 0; v < VCPUS; v++)
 		if (s->vcpu[v] != 2)
-			violated(m, "a vCPU waits for ever");
+			explore_violated(e, "a vCPU waits for ever");
 	for (int p = 0; p < PAGES; p++)
 		if (s->writes[p] != 1 || s->missing[p])
-			violated(m, "a page was lost");
-}
-
-static void expand(struct model *m, const struct state *from)
-{
-	bool any = false;
-
-	for (int actor = 0; actor < 8; actor++) {
-		struct state s = *from;
-
-		if (!step(m, &s, actor))
-			continue;
-		any = true;
-		reach(m, &s);
-	}
-	if (!any)
-		check_end(m, from);
+			explore_violated(e, "a page was lost");
 }
 
 void model_check(const struct model_case *c, struct model_result *r)
 {
-	struct model m = {.c = c};
+	struct explorer e = {
+		.size = sizeof(struct state),
+		.actors = 8,
+		.step = step,
+		.check_end = check_end,
+		.arg = c,
+	};
 	struct state start;
 
 	memset(&start, 0, sizeof(start));
 	memset(start.claim, 1, sizeof(start.claim));
 	memset(start.missing, 1, sizeof(start.missing));
 	start.current = NONE;
-	m.table = calloc(TABLE_MAX, sizeof(*m.table));
-	m.used = calloc(TABLE_MAX, sizeof(*m.used));
-	m.todo = calloc(TABLE_MAX, sizeof(*m.todo));
-	if (!m.table || !m.used || !m.todo)
-		violated(&m, "no memory");
-	else
-		reach(&m, &start);
-	while (m.ntodo && !m.violation) {
-		struct state next = m.todo[--m.ntodo];
-
-		expand(&m, &next);
-	}
-	free(m.table);
-	free(m.used);
-	free(m.todo);
-	*r = (struct model_result){.states = m.states, .violation = m.violation};
+	explore(&e, &start);
+	*r = (struct model_result){.states = e.states, .violation = e.violation};
 }

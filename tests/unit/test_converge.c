@@ -188,6 +188,21 @@ static void a_short_round_hardly_moves_the_rate(void **state)
 	assert_true(rf_rate_get(&r) > 0.99 * FAST);
 }
 
+static void dirtying_fades_with_time(void **state)
+{
+	struct rf_rate r = {0};
+
+	for (unsigned i = 0; i < 100; i++)
+		rf_rate_add_timed(&r, 30 * MIB, 0.1);
+	assert_true(fabs(rf_rate_get(&r) / (300.0 * MIB) - 1) < 1e-9);
+	/* it stops: after a second half of that is left, whatever the number of samples */
+	for (unsigned i = 0; i < 10; i++)
+		rf_rate_add_timed(&r, 0, 0.1);
+	assert_true(rf_rate_get(&r) < 170.0 * MIB && rf_rate_get(&r) > 130.0 * MIB);
+	rf_rate_add_timed(&r, 1000, 0);
+	assert_true(rf_rate_get(&r) < 170.0 * MIB);
+}
+
 static void old_samples_fade(void **state)
 {
 	struct rf_rate r = {0};
@@ -209,6 +224,7 @@ int main(void)
 		cmocka_unit_test(rate_of_steady_samples_is_theirs),
 		cmocka_unit_test(a_short_round_hardly_moves_the_rate),
 		cmocka_unit_test(old_samples_fade),
+		cmocka_unit_test(dirtying_fades_with_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ static void begin(struct fixture *f, uint64_t chunk_pages, uint64_t piece_pages)
 	f->chunk_pages = chunk_pages;
 	f->piece_pages = piece_pages;
 	rf_cursor_init(&f->cursor, f->regions, f->n, chunk_pages, piece_pages);
-	rf_cursor_rewind(&f->cursor);
+	rf_cursor_rewind(&f->cursor, false);
 }
 
 static void end(struct fixture *f)
@@ -179,7 +179,7 @@ static void a_round_after_a_round(void **state)
 	for (unsigned round = 0; round < 5; round++) {
 		for (uint64_t p = round; p < 300; p += 1 + round)
 			set_page(&f, 0, p, true, (p + round) % 3 == 0);
-		rf_cursor_rewind(&f.cursor);
+		rf_cursor_rewind(&f.cursor, false);
 		expect_all(&f);
 	}
 	end(&f);
@@ -202,7 +202,7 @@ static void pages_that_become_pending_meanwhile(void **state)
 	assert_true(rf_cursor_next(&f.cursor, &piece));
 	assert_int_equal(piece.pages.first, 60);
 	assert_false(rf_cursor_next(&f.cursor, &piece));
-	rf_cursor_rewind(&f.cursor);
+	rf_cursor_rewind(&f.cursor, false);
 	assert_true(rf_cursor_next(&f.cursor, &piece));
 	assert_int_equal(piece.pages.first, 10);
 	end(&f);
@@ -248,6 +248,85 @@ static void random_bitmaps(void **state)
 	}
 }
 
+/* Makes pages hot: as if two harvests had found them. */
+static void heat(struct fixture *f, uint32_t region, uint64_t first, uint64_t count)
+{
+	rf_bitmap_set_range(&f->regions[region].map.hot, first, count);
+}
+
+static void expect_piece(struct fixture *f, uint32_t region, uint64_t first, uint64_t count)
+{
+	struct rf_piece piece;
+
+	assert_true(rf_cursor_next(&f->cursor, &piece));
+	if (piece.region != region || piece.pages.first != first || piece.pages.count != count)
+		fail_msg("region %u: %lu + %lu instead of region %u: %lu + %lu", piece.region,
+			 piece.pages.first, piece.pages.count, region, first, count);
+}
+
+static void hot_words_come_last(void **state)
+{
+	static struct fixture f;
+	struct rf_piece piece;
+
+	add_region(&f, 256);
+	add_region(&f, 64);
+	for (uint64_t p = 0; p < 256; p++)
+		set_page(&f, 0, p, true, false);
+	for (uint64_t p = 0; p < 64; p++)
+		set_page(&f, 1, p, true, false);
+	heat(&f, 0, 64, 64);  /* a word of them */
+	heat(&f, 0, 128, 30); /* less than half */
+	begin(&f, 256, 256);
+	rf_cursor_rewind(&f.cursor, true);
+	expect_piece(&f, 0, 0, 64);
+	expect_piece(&f, 0, 128, 128);
+	expect_piece(&f, 1, 0, 64);
+	assert_int_equal(f.cursor.deferred, 0);
+	expect_piece(&f, 0, 64, 64);
+	assert_false(rf_cursor_next(&f.cursor, &piece));
+	assert_int_equal(f.cursor.deferred, 64);
+	end(&f);
+}
+
+static void where_all_is_hot_nothing_is_lost(void **state)
+{
+	static struct fixture f;
+	struct rf_piece piece;
+
+	add_region(&f, 200);
+	for (uint64_t p = 0; p < 200; p++)
+		set_page(&f, 0, p, true, false);
+	heat(&f, 0, 0, 200);
+	begin(&f, 256, 256);
+	rf_cursor_rewind(&f.cursor, true);
+	expect_piece(&f, 0, 0, 200);
+	assert_false(rf_cursor_next(&f.cursor, &piece));
+	end(&f);
+}
+
+/* They cool down while the cursor is under way, or get hot: each page comes once all the same. */
+static void hot_pages_may_change_meanwhile(void **state)
+{
+	static struct fixture f;
+	struct rf_piece piece;
+
+	add_region(&f, 256);
+	for (uint64_t p = 0; p < 256; p++)
+		set_page(&f, 0, p, true, false);
+	heat(&f, 0, 0, 64);
+	begin(&f, 256, 64);
+	rf_cursor_rewind(&f.cursor, true);
+	expect_piece(&f, 0, 64, 64);
+	rf_bitmap_clear_range(&f.regions[0].map.hot, 0, 64);
+	heat(&f, 0, 128, 64);
+	expect_piece(&f, 0, 192, 64);
+	expect_piece(&f, 0, 0, 64);
+	expect_piece(&f, 0, 128, 64);
+	assert_false(rf_cursor_next(&f.cursor, &piece));
+	end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +337,9 @@ int main(void)
 		cmocka_unit_test(a_round_after_a_round),
 		cmocka_unit_test(pages_that_become_pending_meanwhile),
 		cmocka_unit_test(random_bitmaps),
+		cmocka_unit_test(hot_words_come_last),
+		cmocka_unit_test(where_all_is_hot_nothing_is_lost),
+		cmocka_unit_test(hot_pages_may_change_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,13 @@ static int drop_map(void **state)
 	return 0;
 }
 
+static uint64_t advance(struct rf_dirty_map *m)
+{
+	uint64_t avoided = 0;
+
+	return rf_dirty_map_advance(m, &avoided);
+}
+
 static void set_pending(uint64_t first, uint64_t count)
 {
 	rf_bitmap_set_range(&map.pending, first, count);
@@ -37,7 +44,7 @@ static void assert_claims(uint64_t from, uint64_t end, uint64_t max, uint64_t fi
 static void nothing_is_pending_at_first(void **state)
 {
 	assert_claims(0, 1000, 1000, 0, 0);
-	assert_int_equal(rf_dirty_map_advance(&map), 0);
+	assert_int_equal(advance(&map), 0);
 }
 
 static void a_run_is_claimed_whole(void **state)
@@ -110,13 +117,13 @@ static void advance_moves_next_and_counts(void **state)
 {
 	set_pending(0, 10);
 	rf_bitmap_set_range(&map.next, 5, 100);
-	assert_int_equal(rf_dirty_map_advance(&map), 105);
+	assert_int_equal(advance(&map), 105);
 	assert_int_equal(rf_bitmap_count(&map.next), 0);
 	assert_claims(0, 1000, 1000, 0, 105);
 	rf_bitmap_set(&map.next, 999);
-	assert_int_equal(rf_dirty_map_advance(&map), 1);
+	assert_int_equal(advance(&map), 1);
 	assert_claims(0, 1000, 1000, 999, 1);
-	assert_int_equal(rf_dirty_map_advance(&map), 0);
+	assert_int_equal(advance(&map), 0);
 }
 
 /* ---- several senders ---- */
@@ -206,7 +213,7 @@ static void *advance_and_claim(void *arg)
 	pthread_barrier_wait(&start_line);
 	do {
 		last = !atomic_load(&marking);
-		c->given_back = rf_dirty_map_advance(&shared);
+		c->given_back = advance(&shared);
 		for (c->got = 0; rf_dirty_map_claim(&shared, 0, PAGES, c->max, &run);)
 			c->got += run.count;
 		if (c->got != c->given_back)
@@ -242,9 +249,112 @@ static void marks_while_advancing_are_kept(void **state)
 	rf_dirty_map_fini(&shared);
 }
 
+/* ---- what harvests find ---- */
+
+static struct rf_bitmap found;
+
+/* A harvest finds these pages. */
+static struct rf_dirty_found absorb(const uint64_t *pages, size_t n, bool in_round)
+{
+	struct rf_dirty_found sum = {0};
+
+	if (!found.words)
+		assert_int_equal(rf_bitmap_init(&found, 2000), RF_OK); /* of a larger region */
+	for (size_t i = 0; i < n; i++)
+		rf_bitmap_set(&found, pages[i]);
+	rf_dirty_map_absorb(&map, &found, in_round, &sum);
+	assert_int_equal(rf_bitmap_count(&found), 0);
+	return sum;
+}
+#define ABSORB(in_round, ...) \
+	absorb((const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / 8, in_round)
+
+static void what_is_still_pending_is_not_sent_twice(void **state)
+{
+	struct rf_dirty_found f;
+	uint64_t avoided = 0;
+
+	set_pending(60, 10);
+	f = ABSORB(true, 61, 63, 64, 500, 999);
+	assert_int_equal(f.dirtied, 5);
+	assert_int_equal(f.again, 2);
+	assert_claims(0, 1000, 1000, 60, 10);
+	assert_int_equal(rf_dirty_map_advance(&map, &avoided), 2);
+	assert_int_equal(avoided, 3);
+	assert_claims(0, 1000, 1000, 500, 1);
+	assert_claims(0, 1000, 1000, 999, 1);
+	/* and each is counted once */
+	assert_int_equal(rf_dirty_map_advance(&map, &avoided), 0);
+	assert_int_equal(avoided, 3);
+}
+
+static void what_is_written_after_all_was_not_avoided(void **state)
+{
+	uint64_t avoided = 0;
+
+	set_pending(60, 10);
+	(void)ABSORB(true, 61, 62);
+	assert_claims(0, 1000, 1000, 60, 10);
+	assert_int_equal(ABSORB(false, 62, 300).again, 2);
+	assert_int_equal(ABSORB(false, 62).again, 0); /* it is in next already */
+	assert_int_equal(rf_dirty_map_advance(&map, &avoided), 2);
+	assert_int_equal(avoided, 1);
+}
+
+/* Between rounds nothing is on its way: what is found pending would have gone once anyhow. */
+static void only_in_a_round_is_something_avoided(void **state)
+{
+	uint64_t avoided = 0;
+
+	set_pending(0, 1000);
+	assert_int_equal(ABSORB(false, 1, 2, 3).again, 0);
+	assert_int_equal(rf_dirty_map_advance(&map, &avoided), 1000);
+	assert_int_equal(avoided, 0);
+}
+
+static void twice_in_a_row_is_hot(void **state)
+{
+	set_pending(0, 1000);
+	(void)ABSORB(true, 64, 65, 66, 128);
+	assert_int_equal(rf_bitmap_count(&map.hot), 0);
+	(void)ABSORB(true, 64, 65, 129);
+	assert_int_equal(rf_bitmap_count(&map.hot), 2);
+	(void)ABSORB(true, 65, 128);
+	assert_int_equal(rf_bitmap_count(&map.hot), 1);
+	assert_true(rf_bitmap_test(&map.hot, 65));
+	(void)ABSORB(true, 900);
+	assert_int_equal(rf_bitmap_count(&map.hot), 0);
+}
+
+static void a_word_is_hot_if_most_of_what_is_pending_is(void **state)
+{
+	set_pending(64, 5);
+	(void)ABSORB(true, 64, 65, 200);
+	(void)ABSORB(true, 64, 65, 200);
+	assert_false(rf_dirty_map_is_hot(&map, 64)); /* two of five */
+	assert_claims(66, 1000, 2, 66, 2);
+	assert_true(rf_dirty_map_is_hot(&map, 127));  /* two of three */
+	assert_false(rf_dirty_map_is_hot(&map, 200)); /* not pending */
+}
+
+static int drop_both(void **state)
+{
+	rf_bitmap_fini(&found);
+	return drop_map(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_is_still_pending_is_not_sent_twice, make_map,
+						drop_both),
+		cmocka_unit_test_setup_teardown(what_is_written_after_all_was_not_avoided, make_map,
+						drop_both),
+		cmocka_unit_test_setup_teardown(only_in_a_round_is_something_avoided, make_map,
+						drop_both),
+		cmocka_unit_test_setup_teardown(twice_in_a_row_is_hot, make_map, drop_both),
+		cmocka_unit_test_setup_teardown(a_word_is_hot_if_most_of_what_is_pending_is,
+						make_map, drop_both),
 		cmocka_unit_test_setup_teardown(nothing_is_pending_at_first, make_map, drop_map),
 		cmocka_unit_test_setup_teardown(a_run_is_claimed_whole, make_map, drop_map),
 		cmocka_unit_test_setup_teardown(a_gap_ends_a_run, make_map, drop_map),
