@@ -86,11 +86,54 @@ static int sleep_ms(uint64_t ns)
 	return ns < 100 * RF_NS_PER_MS ? (int)((ns + RF_NS_PER_MS - 1) / RF_NS_PER_MS) : 100;
 }
 
+struct rf_window rf_source_window(struct rf_source *src)
+{
+	const struct rf_limiter *all = src->share.limiter;
+	struct rf_window_cfg cfg = {
+		.urgent = src->cfg.urgent_window == RF_URGENT_WINDOW_STOP ? 0
+									  : src->cfg.urgent_window,
+		.full = src->bulk.window * src->bulk.nlanes,
+		.hold_ns = RF_WINDOW_HOLD_NS,
+		.step_ns = RF_WINDOW_STEP_NS,
+	};
+	struct rf_window_in in = {
+		.open = atomic_load_explicit(all ? &all->open : &src->urgent.open,
+					     memory_order_relaxed),
+		.last_ns = atomic_load_explicit(all ? &all->last_ns : &src->urgent.last_ns,
+						memory_order_relaxed),
+		.now_ns = rf_now_ns(src->clock),
+	};
+	struct rf_window w = rf_window_decide(&cfg, &in, src->cursor.piece_pages * RF_PAGE_SIZE);
+
+	if (w.bytes != src->window) {
+		src->window = w.bytes;
+		atomic_fetch_add_explicit(&src->count.window_changes, 1, memory_order_relaxed);
+	}
+	return w;
+}
+
 static uint64_t time_to_wait(struct rf_source *src)
 {
-	return rf_pacer_wait(&src->pacer, rf_now_ns(src->clock),
-			     atomic_load_explicit(&src->limits.max_bandwidth,
-						  memory_order_relaxed));
+	uint64_t now = rf_now_ns(src->clock);
+	uint64_t own = rf_pacer_wait(&src->pacer, now,
+				     atomic_load_explicit(&src->limits.max_bandwidth,
+							  memory_order_relaxed));
+	uint64_t shared = rf_limiter_wait(&src->share, now);
+
+	return own > shared ? own : shared;
+}
+
+/* The guest of another migration waits for a page, and this write would be in its way. Something
+ * always goes when nothing is on its way. */
+static bool is_in_the_way(struct rf_source *src, uint32_t len)
+{
+	uint64_t inflight = rf_bulk_inflight(&src->bulk) + src->bulk.batch_bytes;
+	struct rf_window w;
+
+	if (!src->share.limiter || !inflight)
+		return false;
+	w = rf_source_window(src);
+	return w.bytes < src->bulk.window * src->bulk.nlanes && inflight + len > w.bytes;
 }
 
 /*
@@ -100,19 +143,22 @@ static uint64_t time_to_wait(struct rf_source *src)
 int rf_source_pace(struct rf_source *src, uint32_t len)
 {
 	uint64_t ns = time_to_wait(src);
-	int rc = ns ? rf_source_post_all(src, rf_source_post_writes) : RF_OK;
+	bool blocked = ns || is_in_the_way(src, len);
+	int rc = blocked ? rf_source_post_all(src, rf_source_post_writes) : RF_OK;
 
-	while (rc == RF_OK && ns && !src->break_off && !atomic_load(&src->go_postcopy)) {
+	while (rc == RF_OK && blocked && !src->break_off && !atomic_load(&src->go_postcopy)) {
 		bool idle = !rf_bulk_inflight(&src->bulk);
 		uint64_t before = rf_now_ns(src->clock);
 
-		src->sleep_ms = sleep_ms(ns);
+		src->sleep_ms = ns ? sleep_ms(ns) : 1; /* the window opens with time */
 		rc = rf_source_pump(src);
 		src->sleep_ms = 0;
 		if (idle)
 			src->idle_ns += rf_now_ns(src->clock) - before;
 		ns = time_to_wait(src);
+		blocked = ns || is_in_the_way(src, len);
 	}
 	rf_pacer_take(&src->pacer, len);
+	rf_limiter_take(&src->share, len);
 	return rc;
 }

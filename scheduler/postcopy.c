@@ -66,6 +66,7 @@ static int start_urgent(struct rf_source *src)
 	s->chunk_size = src->cfg.chunk_size;
 	s->piece = src->cursor.piece_pages * RF_PAGE_SIZE;
 	s->is_zero = src->cursor.is_zero;
+	s->limiter = src->share.limiter;
 	s->wake_fd = src->wake_fd;
 	src->urgents = calloc(src->cfg.urgent_lanes, sizeof(*src->urgents));
 	if (!src->urgents)
@@ -93,6 +94,10 @@ void rf_source_stop_urgent(struct rf_source *src)
 		atomic_fetch_add(&src->count.poll_wakeups, s.wakeups);
 	}
 	src->nurgents = 0;
+	/* What was not answered is not waited for any more. */
+	rf_limiter_close(src->urgent.limiter, atomic_exchange(&src->urgent.open, 0),
+			 rf_now_ns(src->clock));
+	src->urgent.limiter = NULL;
 }
 
 /* Keys while the guest still runs, so that few are left for the pause. */

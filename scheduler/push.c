@@ -20,51 +20,31 @@ struct item {
 	struct rf_lane *lane;
 };
 
-static struct rf_window decide_window(struct rf_source *src)
-{
-	struct rf_window_cfg cfg = {
-		.urgent = src->cfg.urgent_window == RF_URGENT_WINDOW_STOP ? 0
-									  : src->cfg.urgent_window,
-		.full = src->bulk.window * src->bulk.nlanes,
-		.hold_ns = RF_WINDOW_HOLD_NS,
-		.step_ns = RF_WINDOW_STEP_NS,
-	};
-	struct rf_window_in in = {
-		.open = atomic_load_explicit(&src->urgent.open, memory_order_relaxed),
-		.last_ns = atomic_load_explicit(&src->urgent.last_ns, memory_order_relaxed),
-		.now_ns = rf_now_ns(src->clock),
-	};
-	struct rf_window w = rf_window_decide(&cfg, &in, src->cursor.piece_pages * RF_PAGE_SIZE);
-
-	if (w.bytes != src->window) {
-		src->window = w.bytes;
-		atomic_fetch_add_explicit(&src->count.window_changes, 1, memory_order_relaxed);
-	}
-	return w;
-}
-
 static bool is_boosted(const struct rf_source *src)
 {
 	return atomic_load_explicit(&src->urgent.current.boost, memory_order_relaxed);
 }
 
-/* ns until the limit lets more go; 0: now. */
-static uint64_t push_wait(struct rf_source *src)
+/* Do the limits let nothing go now? */
+static bool must_wait(struct rf_source *src)
 {
-	return rf_pacer_wait(&src->pacer, rf_now_ns(src->clock),
+	uint64_t now = rf_now_ns(src->clock);
+
+	return rf_pacer_wait(&src->pacer, now,
 			     atomic_load_explicit(&src->limits.max_postcopy_bandwidth,
-						  memory_order_relaxed));
+						  memory_order_relaxed)) ||
+	       rf_limiter_wait(&src->share, now);
 }
 
 /* May len more bytes go out now? */
 static bool has_room(struct rf_source *src, uint64_t len)
 {
-	struct rf_window w = decide_window(src);
+	struct rf_window w = rf_source_window(src);
 	uint64_t inflight = rf_bulk_inflight(&src->bulk);
 
 	if (is_boosted(src))
 		return true;
-	if (push_wait(src))
+	if (must_wait(src))
 		return false;
 	/* A window smaller than a page still lets one go when nothing else is on its way. */
 	return w.bytes && (!inflight || inflight + len <= w.bytes);
@@ -88,6 +68,7 @@ static void charge(struct rf_source *src, uint64_t bytes)
 	atomic_fetch_add_explicit(&src->count.pushed, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&src->count.data_bytes, bytes, memory_order_relaxed);
 	rf_pacer_take(&src->pacer, bytes);
+	rf_limiter_take(&src->share, bytes);
 }
 
 /* Posts one write or one message on the item's lane, taking completions until it goes. */
@@ -135,7 +116,7 @@ static int write_run(struct rf_source *src, const struct item *it, const struct 
 	while (at < end) {
 		uint64_t chunk_end = (at / src->cfg.chunk_size + 1) * src->cfg.chunk_size;
 		uint64_t len = (end < chunk_end ? end : chunk_end) - at;
-		uint64_t piece = decide_window(src).piece;
+		uint64_t piece = rf_source_window(src).piece;
 		struct rf_src_chunk *c = &r->chunks[at / src->cfg.chunk_size];
 		struct rf_write w = {
 			.src = r->addr + at,
@@ -224,7 +205,7 @@ static bool claim_item(struct rf_source *src, uint32_t region, uint64_t page, st
 			if (rf_bitmap_test_and_clear(&r->host_pending, bit))
 				return true;
 		} else {
-			max = decide_window(src).piece / RF_PAGE_SIZE;
+			max = rf_source_window(src).piece / RF_PAGE_SIZE;
 			chunk_end = (page * RF_PAGE_SIZE / src->cfg.chunk_size + 1) *
 				    (src->cfg.chunk_size / RF_PAGE_SIZE);
 			if (page + max > chunk_end)

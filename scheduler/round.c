@@ -82,39 +82,48 @@ static int post_fence(struct rf_source *src)
 	return rf_bulk_fence(&src->bulk, src->round);
 }
 
+/* One write: of a piece, or of as much of it as may be on its way. */
+static int add_write(struct rf_source *src, const struct rf_write *w)
+{
+	int rc = RF_OK;
+
+	if (!src->last_round)
+		rc = rf_source_pace(src, w->len);
+	else /* the guest waits: only the others have to make room */
+		rf_limiter_charge(src->share.limiter, w->len);
+	if (rc == RF_OK && !rf_bulk_has_room(&src->bulk, w->len))
+		rc = rf_source_post_all(src, rf_source_post_writes);
+	if (rc != RF_OK)
+		return rc;
+	rf_bulk_add(&src->bulk, w);
+	atomic_fetch_add_explicit(&src->count.data_bytes, w->len, memory_order_relaxed);
+	src->round_bytes += w->len;
+	return RF_OK;
+}
+
 static int send_data(struct rf_source *src, const struct rf_piece *p)
 {
 	struct rf_src_region *r = &src->regions[p->region];
-	uint64_t at = p->pages.first * RF_PAGE_SIZE;
-	uint32_t len = (uint32_t)(p->pages.count * RF_PAGE_SIZE);
+	uint64_t at = p->pages.first * RF_PAGE_SIZE, end = at + p->pages.count * RF_PAGE_SIZE;
 	struct rf_src_chunk *chunk;
-	struct rf_write w;
 	int rc = rf_source_need_chunk(src, p->region, at / src->cfg.chunk_size, &chunk);
 
-	if (rc != RF_OK)
-		return rc;
-	w = (struct rf_write){
-		.src = r->addr + at,
-		.src_mr = chunk->mr,
-		.dst = &chunk->key,
-		.dst_off = at % src->cfg.chunk_size,
-		.len = len,
-	};
-	if (!src->last_round) {
-		rc = rf_source_pace(src, len);
-		if (rc != RF_OK)
-			return rc;
+	while (rc == RF_OK && at < end) {
+		uint64_t piece = src->share.limiter ? rf_source_window(src).piece : end - at;
+		struct rf_write w = {
+			.src = r->addr + at,
+			.src_mr = chunk->mr,
+			.dst = &chunk->key,
+			.dst_off = at % src->cfg.chunk_size,
+			.len = (uint32_t)(end - at < piece ? end - at : piece),
+		};
+
+		rc = add_write(src, &w);
+		at += w.len;
 	}
-	if (!rf_bulk_has_room(&src->bulk, len)) {
-		rc = rf_source_post_all(src, rf_source_post_writes);
-		if (rc != RF_OK)
-			return rc;
-	}
-	rf_bulk_add(&src->bulk, &w);
-	atomic_fetch_add_explicit(&src->count.normal, p->pages.count, memory_order_relaxed);
-	atomic_fetch_add_explicit(&src->count.data_bytes, len, memory_order_relaxed);
-	src->round_bytes += len;
-	return RF_OK;
+	if (rc == RF_OK)
+		atomic_fetch_add_explicit(&src->count.normal, p->pages.count, memory_order_relaxed);
+	return rc;
 }
 
 /* All that is pending; a round that is not the last one may be broken off for postcopy. */

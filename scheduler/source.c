@@ -250,6 +250,7 @@ int rf_source_run(struct rf_source *src)
 	if (atomic_exchange(&src->ran, true))
 		return RF_ERR_STATE;
 	src->start_ns = rf_now_ns(src->clock);
+	rf_limiter_join(src->cfg.limiter, &src->share);
 	if (src->cfg.timeout)
 		src->deadline_ns = src->start_ns + src->cfg.timeout * RF_NS_PER_MS;
 	rc = migrate(src);
@@ -263,6 +264,7 @@ int rf_source_run(struct rf_source *src)
 	if (src->tracking)
 		src->cfg.tracker.ops->stop(src->cfg.tracker.self);
 	src->tracking = false;
+	rf_limiter_leave(&src->share);
 	finish(src, rc);
 	return rc;
 }

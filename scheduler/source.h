@@ -34,6 +34,7 @@
 #include "scheduler/converge.h"
 #include "scheduler/cursor.h"
 #include "scheduler/ladder.h"
+#include "scheduler/limiter.h"
 #include "scheduler/pacer.h"
 #include "scheduler/region.h"
 #include "scheduler/sync.h"
@@ -123,12 +124,13 @@ struct rf_source {
 	unsigned nurgents;
 	struct rf_urgent_shared urgent;
 	struct rf_poll_plan plan;
-	uint64_t pushed;       /* bytes */
-	struct rf_pacer pacer; /* of the rounds, then of the push */
-	uint64_t idle_ns;      /* of this round: the limit let nothing go, nothing was in flight */
-	uint64_t window;       /* bytes, as last decided */
-	int sleep_ms;	       /* when to look again though nothing came; 0: as usual */
-	bool throttle_broken;  /* the guest refused */
+	uint64_t pushed;		/* bytes */
+	struct rf_pacer pacer;		/* of the rounds, then of the push */
+	struct rf_limiter_member share; /* of cfg.limiter; likewise */
+	uint64_t idle_ns;     /* of this round: the limit let nothing go, nothing was in flight */
+	uint64_t window;      /* bytes, as last decided */
+	int sleep_ms;	      /* when to look again though nothing came; 0: as usual */
+	bool throttle_broken; /* the guest refused */
 	uint64_t pause_ns;
 	struct rf_rate rate;
 	double ack_ms;	      /* end of a round to its acknowledgement, smoothed */
@@ -199,6 +201,9 @@ int rf_source_post_writes(struct rf_source *src);
 /* limits.c */
 /* Waits until the bandwidth limit lets len bytes go; they count as gone then. */
 int rf_source_pace(struct rf_source *src, uint32_t len);
+/* Bulk that may be in flight now, and in one write: less while a page request is open, here or at
+ * a source that shares the limiter. */
+struct rf_window rf_source_window(struct rf_source *src);
 /* Tells the guest its throttle if that has changed. Cheap. */
 void rf_source_apply_throttle(struct rf_source *src);
 /* The guest runs at full speed again, if it runs. */

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "scheduler/limiter.h"
 #include "scheduler/region.h"
 
 static void fail(struct rf_urgent *u, int err, const char *why)
@@ -22,9 +23,19 @@ static void fail(struct rf_urgent *u, int err, const char *why)
 	eventfd_write(u->shared->wake_fd, 1);
 }
 
-static void touch_clock(struct rf_urgent_shared *s)
+/* Requests came (n > 0) or were answered. */
+static void count_open(struct rf_urgent_shared *s, int n)
 {
-	atomic_store_explicit(&s->last_ns, rf_now_ns(&rf_clock_monotonic), memory_order_relaxed);
+	uint64_t now = rf_now_ns(&rf_clock_monotonic);
+
+	if (n > 0) {
+		atomic_fetch_add(&s->open, (uint32_t)n);
+		rf_limiter_open(s->limiter, now);
+	} else {
+		atomic_fetch_sub(&s->open, (uint32_t)-n);
+		rf_limiter_close(s->limiter, (uint32_t)-n, now);
+	}
+	atomic_store_explicit(&s->last_ns, now, memory_order_relaxed);
 }
 
 /* ---- serving the head of the queue ---- */
@@ -35,8 +46,7 @@ static void finish_head(struct rf_urgent *u)
 	u->claimed = false;
 	u->boosting = false;
 	u->sent = 0;
-	atomic_fetch_sub(&u->shared->open, 1);
-	touch_clock(u->shared);
+	count_open(u->shared, -1);
 }
 
 static bool host_page_is_zero(const struct rf_urgent_shared *s, const struct rf_src_region *r,
@@ -90,6 +100,7 @@ static bool send_head(struct rf_urgent *u, const struct rf_page_request *q)
 		u->sent += w.len;
 		u->answering++;
 		atomic_fetch_add_explicit(&u->shared->bytes, w.len, memory_order_relaxed);
+		rf_limiter_charge(s->limiter, w.len);
 	}
 	return true;
 }
@@ -161,11 +172,10 @@ static void take_request(struct rf_urgent *u, const struct rf_completion *c)
 		fail(u, RF_ERR_PROTOCOL, "destination has more requests open than it may");
 		return;
 	}
-	atomic_fetch_add(&s->open, 1);
+	count_open(s, 1);
 	atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
 	atomic_store_explicit(&s->last_fault, (uint64_t)w.region << 40 | w.page,
 			      memory_order_relaxed);
-	touch_clock(s);
 }
 
 static void take_completions(void *arg, struct rf_lane *l, const struct rf_completion *c,

@@ -30,7 +30,8 @@ struct rf_urgent_shared {
 	uint64_t chunk_size;
 	uint64_t piece; /* most bytes of one write */
 	rf_zero_fn is_zero;
-	int wake_fd; /* the scheduler's: a boost, an error, a request (locality) */
+	struct rf_limiter *limiter; /* shared with other sources; NULL: none */
+	int wake_fd;		    /* the scheduler's: a boost, an error, a request (locality) */
 	/* any thread */
 	struct rf_bulk_current current;
 	_Atomic uint32_t open;	     /* requests taken and not answered in full */

@@ -9,6 +9,7 @@
 #include <ramferry/dest.h>
 #include <ramferry/err.h>
 #include <ramferry/guest.h>
+#include <ramferry/limiter.h>
 #include <ramferry/log.h>
 #include <ramferry/region.h>
 #include <ramferry/source.h>

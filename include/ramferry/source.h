@@ -13,6 +13,7 @@
 
 #include <ramferry/err.h>
 #include <ramferry/guest.h>
+#include <ramferry/limiter.h>
 #include <ramferry/region.h>
 #include <ramferry/stats.h>
 #include <ramferry/tracker.h>
@@ -92,7 +93,9 @@ struct rf_source_cfg {
 	const char *poll_mode;	/**< "adaptive" (default), "busy" or "event": how the threads that
 				     serve lanes wait */
 	const char *poll_cpus;	/**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */
-	struct rf_guest_ops guest; /**< pause, resume and save_state are needed */
+	struct rf_limiter *limiter; /**< bandwidth shared with other sources, besides the limits
+					 above; the caller deletes it after them. Optional */
+	struct rf_guest_ops guest;  /**< pause, resume and save_state are needed */
 	void *guest_arg;
 	struct rf_tracker tracker; /**< needed; the caller keeps and deletes it */
 	/** Called after every round and change of state from the thread of rf_source_run();

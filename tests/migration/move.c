@@ -175,6 +175,7 @@ static void make_source(struct mv *m)
 		.hot_in_order = m->cfg.hot_in_order,
 		.max_bandwidth = m->cfg.max_bandwidth,
 		.sync_interval = m->cfg.sync_interval ? m->cfg.sync_interval : RF_SYNC_OFF,
+		.limiter = m->cfg.limiter,
 		.connect_timeout = m->cfg.connect_timeout,
 		.link_timeout = m->cfg.link_timeout,
 		.guest = mv_src_ops,

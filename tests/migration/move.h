@@ -94,6 +94,7 @@ struct mv_cfg {
 	bool pin_all, verify;
 	uint32_t timeout, link_timeout;
 	uint64_t max_bandwidth;
+	struct rf_limiter *limiter;
 	bool hot_in_order, auto_converge;
 	bool hook_writes; /* to the guest's memory */
 	unsigned calm_at; /* throttle, percent, from which on the script dirties nothing */
