@@ -71,6 +71,7 @@ int rf_dest_new(const struct rf_dest_cfg *cfg, struct rf_dest **out)
 	d->lanes.wake_fd = -1;
 	fill_defaults(&d->cfg);
 	pthread_mutex_init(&d->lock, NULL);
+	rf_first_error_init(&d->failure, &d->lock);
 	rf_state_init(&d->state, "dest");
 	rc = make_parts(d);
 	if (rc == RF_OK)
@@ -167,7 +168,7 @@ void rf_dest_say_goodbye(struct rf_dest *d, int err)
 
 	if (!d->ctrl || d->peer_told || rf_ctrl_error(d->ctrl) != RF_OK)
 		return;
-	memcpy(st.text, d->error_desc, sizeof(st.text));
+	memcpy(st.text, d->failure.desc, sizeof(st.text));
 	st.text[sizeof(st.text) - 1] = 0;
 	rf_wbuf_init(&b, d->reply, RF_WIRE_MAX_PAYLOAD);
 	rf_wire_put_status(&b, &st);
@@ -179,10 +180,7 @@ static int report_lost(struct rf_dest *d)
 {
 	rf_err_log("dest", "the guest is lost: %llu of its pages were still at the source",
 		   (unsigned long long)atomic_load(&d->post.remaining));
-	pthread_mutex_lock(&d->lock);
-	d->error = RF_ERR_GUEST_LOST;
-	pthread_mutex_unlock(&d->lock);
-	return RF_ERR_GUEST_LOST;
+	return rf_first_error_amount_to(&d->failure, RF_ERR_GUEST_LOST);
 }
 
 static void finish(struct rf_dest *d, int err)

@@ -23,6 +23,7 @@
 #include <ramferry/dest.h>
 
 #include "common/clock.h"
+#include "common/first_error.h"
 #include "common/state.h"
 #include "common/wire.h"
 #include "dest/lanes.h"
@@ -75,8 +76,7 @@ struct rf_dest {
 
 	/* lock */
 	pthread_mutex_t lock;
-	int error;
-	char error_desc[256];
+	struct rf_first_error failure;
 	char transport_name[16], provider_name[32];
 	struct rf_postcopy_stats post_stats;
 

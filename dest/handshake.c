@@ -92,7 +92,8 @@ static int match_region(void *arg, uint32_t index, const struct rf_wire_region *
 	if (r->len != w->len || r->page_size != w->page_size)
 		return rf_dest_fail(d, RF_ERR_MISMATCH,
 				    "region \"%s\": source has %llu bytes in "
-				    "pages of %u, destination %llu in pages of %u",
+				    "pages of %u, destination %llu in pages of %u; "
+				    "both must have the same",
 				    w->id, (unsigned long long)w->len, w->page_size,
 				    (unsigned long long)r->len, r->page_size);
 	if (r->matched || index >= d->nregions || d->by_source[index])
@@ -201,7 +202,7 @@ static int see_off(struct rf_dest *d, int rc)
 	}
 	if (d->visitor == RF_DST_PROBER)
 		rf_info("dest", "probed by %s: %s", rf_ctrl_peer(d->ctrl),
-			rc == RF_OK ? rf_transport_name(d->t) : d->error_desc);
+			rc == RF_OK ? rf_transport_name(d->t) : d->failure.desc);
 	if (rc != RF_OK)
 		rf_dest_say_goodbye(d, rc);
 	rf_dest_disconnect(d);

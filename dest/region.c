@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <ramferry/err.h>
@@ -64,8 +65,9 @@ int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spe
 	memcpy(r->id, spec->id, sizeof(r->id));
 	r->memfd = memfd_create("ramferry-guest", memfd_flags(r->page_size));
 	if (r->memfd < 0 || ftruncate(r->memfd, (off_t)r->len) < 0) {
-		rf_err_log("dest", "region %s: memory file of %llu bytes: %s", r->id,
-			   (unsigned long long)r->len, strerror(errno));
+		rf_err_log("dest", "region %s: memory file of %llu bytes: %s%s", r->id,
+			   (unsigned long long)r->len, strerror(errno),
+			   errno == EMFILE ? "; each region needs one, raise ulimit -n" : "");
 		rf_dst_region_fini(r);
 		return RF_ERR_SYSTEM;
 	}
@@ -122,6 +124,14 @@ void rf_dst_region_deregister(struct rf_dst_region *r)
 {
 	for (uint64_t i = 0; r->chunks && i < r->nchunks; i++)
 		rf_mr_deregister(&r->chunks[i]);
+}
+
+uint64_t rf_dst_region_resident(const struct rf_dst_region *r)
+{
+	struct stat st;
+
+	/* st_blocks counts 512 bytes, whatever the page size */
+	return r->memfd >= 0 && fstat(r->memfd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 static int clear_extent(void *arg, uint64_t offset, uint64_t len)

@@ -45,6 +45,9 @@ int rf_dst_region_key(struct rf_dst_region *r, struct rf_transport *t, uint64_t 
 		      struct rf_remote_key *key);
 void rf_dst_region_deregister(struct rf_dst_region *r);
 
+/* Bytes of its memory that are there; 0 once it is released. Any thread. */
+uint64_t rf_dst_region_resident(const struct rf_dst_region *r);
+
 /* Clears pages [first, first + count), which must be inside, without filling holes. */
 int rf_dst_region_clear(struct rf_dst_region *r, uint64_t first, uint64_t count);
 

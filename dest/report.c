@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a destination tells: state, statistics, and the one error that ended it. */
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -9,32 +8,17 @@
 
 int rf_dest_fail(struct rf_dest *d, int err, const char *fmt, ...)
 {
-	char text[sizeof(d->error_desc)];
-	int kept;
-	bool first;
+	bool stranger = d->ctrl && d->visitor == RF_DST_STRANGER && !d->once;
+	enum rf_log_level level = d->visitor == RF_DST_PROBER ? RF_LOG_INFO
+				  : stranger		      ? RF_LOG_WARN
+							      : RF_LOG_ERROR;
+	const char *who = stranger && err != RF_ERR_CANCELLED ? "dest: turned away" : "dest";
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	err = rf_first_error_set(&d->failure, level, who, err, fmt, ap);
 	va_end(ap);
-	rf_log_make_printable(text); /* words of the source may be in it */
-	pthread_mutex_lock(&d->lock);
-	first = d->error == RF_OK;
-	if (first) {
-		d->error = err;
-		memcpy(d->error_desc, text, sizeof(text));
-	}
-	kept = d->error;
-	pthread_mutex_unlock(&d->lock);
-	if (first && (err == RF_ERR_CANCELLED || d->visitor == RF_DST_PROBER))
-		rf_info("dest", "%s", text);
-	else if (first && d->ctrl && d->visitor == RF_DST_STRANGER && !d->once)
-		rf_warn("dest", "turned away: %s", text);
-	else if (first)
-		rf_err_log("dest", "%s", text);
-	else
-		rf_debug("dest", "after the first error: %s", text);
-	return kept;
+	return err;
 }
 
 int rf_dest_malformed(struct rf_dest *d, uint32_t type)
@@ -45,10 +29,7 @@ int rf_dest_malformed(struct rf_dest *d, uint32_t type)
 
 void rf_dest_forgive(struct rf_dest *d)
 {
-	pthread_mutex_lock(&d->lock);
-	d->error = RF_OK;
-	d->error_desc[0] = 0;
-	pthread_mutex_unlock(&d->lock);
+	rf_first_error_forget(&d->failure);
 	d->peer_told = false;
 }
 
@@ -147,8 +128,8 @@ void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
 
 	s.status = rf_state_get(&d->state);
 	pthread_mutex_lock(&d->lock);
-	s.error = d->error;
-	memcpy(s.error_desc, d->error_desc, sizeof(s.error_desc));
+	s.error = d->failure.err;
+	memcpy(s.error_desc, d->failure.desc, sizeof(s.error_desc));
 	memcpy(s.transport, d->transport_name, sizeof(s.transport));
 	memcpy(s.provider, d->provider_name, sizeof(s.provider));
 	s.postcopy = d->post_stats;
@@ -170,8 +151,10 @@ void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
 	s.poll_wakeups = atomic_load(&d->poll_wakeups);
 	s.verified = atomic_load(&d->verified);
 	s.device_state = atomic_load(&d->device_state);
-	for (uint32_t i = 0; i < d->nregions; i++)
+	for (uint32_t i = 0; i < d->nregions; i++) {
 		s.ram.total += d->regions[i].len;
+		s.ram.resident += rf_dst_region_resident(&d->regions[i]);
+	}
 	s.ram.duplicate = atomic_load(&d->zero_pages);
 	s.ram.page_size = RF_PAGE_SIZE;
 	s.size = out->size;

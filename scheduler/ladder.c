@@ -14,9 +14,10 @@ static int leave_rung(struct rf_source *src, struct rf_ladder_rung *r, const cha
 {
 	r->err = RF_ERR_UNSUPPORTED;
 	snprintf(r->why, sizeof(r->why), "%s%s", where, why);
-	/* A probe is asked for the reasons and tells them itself. */
-	rf_log(src->probe ? RF_LOG_INFO : RF_LOG_WARN, "source", "transport %s does not work: %s",
-	       r->name, r->why);
+	/* A probe is asked for the reasons and tells them itself; the reason of an only rung is
+	 * that of the error that follows. */
+	rf_log(src->probe || src->ladder.n == 1 ? RF_LOG_INFO : RF_LOG_WARN, "source",
+	       "transport %s does not work: %s", r->name, r->why);
 	return RF_ERR_UNSUPPORTED;
 }
 
@@ -212,7 +213,7 @@ static int list_rungs(struct rf_source *src)
 /* "verbs: no RDMA device …; ofi:tcp: …" */
 static int fail_all(struct rf_source *src)
 {
-	char text[sizeof(src->error_desc)];
+	char text[sizeof(src->failure.desc)];
 	size_t at = 0;
 
 	text[0] = 0;
@@ -242,7 +243,7 @@ int rf_source_climb(struct rf_source *src, const struct rf_wire_hello_ack *ack)
 		if (rc != RF_ERR_UNSUPPORTED) {
 			r->err = rc;
 			if (rc != RF_OK)
-				snprintf(r->why, sizeof(r->why), "%s", src->error_desc);
+				snprintf(r->why, sizeof(r->why), "%s", src->failure.desc);
 			return rc;
 		}
 	}

@@ -39,7 +39,7 @@ static void describe(struct rf_source *src, int rc, struct rf_probe_result *out)
 	memcpy(out->provider, src->provider_name, sizeof(out->provider));
 	if (rc != RF_OK)
 		snprintf(out->why, sizeof(out->why), "%s",
-			 src->error_desc[0] ? src->error_desc : rf_err_str(rc));
+			 src->failure.desc[0] ? src->failure.desc : rf_err_str(rc));
 }
 
 int rf_source_probe(const struct rf_probe_cfg *cfg, struct rf_probe_result *out)

@@ -9,30 +9,12 @@
 
 int rf_source_fail(struct rf_source *src, int err, const char *fmt, ...)
 {
-	char text[sizeof(src->error_desc)];
-	int kept;
-	bool first;
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	err = rf_first_error_set(&src->failure, RF_LOG_ERROR, "source", err, fmt, ap);
 	va_end(ap);
-	rf_log_make_printable(text); /* words of the destination may be in it */
-	pthread_mutex_lock(&src->lock);
-	first = src->error == RF_OK;
-	if (first) {
-		src->error = err;
-		memcpy(src->error_desc, text, sizeof(text));
-	}
-	kept = src->error;
-	pthread_mutex_unlock(&src->lock);
-	if (first && err == RF_ERR_CANCELLED)
-		rf_info("source", "%s", text);
-	else if (first)
-		rf_err_log("source", "%s", text);
-	else
-		rf_debug("source", "after the first error: %s", text);
-	return kept;
+	return err;
 }
 
 int rf_source_malformed(struct rf_source *src, uint32_t type)
@@ -118,8 +100,8 @@ void rf_source_stats(struct rf_source *src, struct rf_stats *out)
 
 	s.status = rf_state_get(&src->state);
 	pthread_mutex_lock(&src->lock);
-	s.error = src->error;
-	memcpy(s.error_desc, src->error_desc, sizeof(s.error_desc));
+	s.error = src->failure.err;
+	memcpy(s.error_desc, src->failure.desc, sizeof(s.error_desc));
 	memcpy(s.transport, src->transport_name, sizeof(s.transport));
 	memcpy(s.provider, src->provider_name, sizeof(s.provider));
 	pthread_mutex_unlock(&src->lock);

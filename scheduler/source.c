@@ -105,6 +105,7 @@ int rf_source_make(const struct rf_source_cfg *cfg, struct rf_source **out)
 	atomic_store(&src->limits.downtime_limit, src->cfg.downtime_limit);
 	rf_bulk_init(&src->bulk, RF_BULK_WINDOW);
 	pthread_mutex_init(&src->lock, NULL);
+	rf_first_error_init(&src->failure, &src->lock);
 	rf_state_init(&src->state, "source");
 	src->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	src->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -200,7 +201,7 @@ void rf_source_say_goodbye(struct rf_source *src, int err)
 		(void)rf_ctrl_send(src->ctrl, RF_WIRE_CANCEL, NULL, 0);
 		return;
 	}
-	memcpy(st.text, src->error_desc, sizeof(st.text));
+	memcpy(st.text, src->failure.desc, sizeof(st.text));
 	st.text[sizeof(st.text) - 1] = 0;
 	rf_wbuf_init(&b, buf, sizeof(buf));
 	rf_wire_put_status(&b, &st);
@@ -222,10 +223,7 @@ static int roll_back(struct rf_source *src, int err)
 				   "the destination was told to run and the link was lost: the "
 				   "guest stays paused here, look for it at %s",
 				   src->host);
-		pthread_mutex_lock(&src->lock);
-		src->error = RF_ERR_UNKNOWN_OUTCOME;
-		pthread_mutex_unlock(&src->lock);
-		return RF_ERR_UNKNOWN_OUTCOME;
+		return rf_first_error_amount_to(&src->failure, RF_ERR_UNKNOWN_OUTCOME);
 	}
 	if (src->paused && src->cfg.guest.resume(src->cfg.guest_arg) != RF_OK)
 		rf_err_log("source", "the guest cannot be resumed");

@@ -28,6 +28,7 @@
 #include <ramferry/source.h>
 
 #include "common/clock.h"
+#include "common/first_error.h"
 #include "common/state.h"
 #include "common/wire.h"
 #include "scheduler/bulk.h"
@@ -90,8 +91,7 @@ struct rf_source {
 
 	/* lock */
 	pthread_mutex_t lock;
-	char error_desc[256]; /* first error in words */
-	int error;
+	struct rf_first_error failure;
 	char transport_name[16], provider_name[32];
 
 	/* scheduler thread */

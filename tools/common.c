@@ -189,7 +189,7 @@ static void add_text(struct json_object *o, const char *name, const char *v)
 	json_object_object_add(o, name, json_object_new_string(v));
 }
 
-static struct json_object *ram_to_json(const struct rf_ram_stats *r)
+static struct json_object *ram_to_json(const struct rf_ram_stats *r, bool source)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -209,6 +209,8 @@ static struct json_object *ram_to_json(const struct rf_ram_stats *r)
 	add_number(o, "page-size", r->page_size);
 	add_number(o, "precopy-bytes", r->precopy_bytes);
 	add_number(o, "downtime-bytes", r->downtime_bytes);
+	if (!source)
+		add_number(o, "resident", r->resident);
 	return o;
 }
 
@@ -293,7 +295,7 @@ struct json_object *stats_to_json(const struct rf_stats *st)
 	add_real(o, "poll-cpu-time", st->poll_cpu_time);
 	add_number(o, "poll-wakeups", st->poll_wakeups);
 	json_object_object_add(o, "verified", json_object_new_boolean(st->verified));
-	json_object_object_add(o, "ram", ram_to_json(&st->ram));
+	json_object_object_add(o, "ram", ram_to_json(&st->ram, st->tracker[0]));
 	json_object_object_add(o, "postcopy", json_object_new_boolean(st->postcopy.active));
 	if (st->postcopy.active)
 		add_postcopy(o, &st->postcopy, st->tracker[0]);

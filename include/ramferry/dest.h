@@ -72,10 +72,13 @@ uint16_t rf_dest_port(const struct rf_dest *dst);
 
 /**
  * Declares a region and makes its memory: a memfd mapped twice, the landing view (written by
- * the transport) and the guest view (for the VMM). Sparse: nothing is populated.
+ * the transport) and the guest view (for the VMM). Sparse: nothing is populated. Each region keeps
+ * a file descriptor of its own, so that it can be handed over alone: with many regions the limit
+ * of open files (RLIMIT_NOFILE) must allow for them.
  * @param mem  optional, on success where the memory is. It belongs to the destination until
  *             rf_dest_delete() unless rf_dest_release_memory() hands it over.
- * @return RF_ERR_INVALID, RF_ERR_STATE after rf_dest_run(), RF_ERR_NO_MEMORY, RF_ERR_SYSTEM.
+ * @return RF_ERR_INVALID, RF_ERR_STATE after rf_dest_run(), RF_ERR_NO_MEMORY, RF_ERR_SYSTEM
+ *         (e.g. no more file descriptors).
  */
 int rf_dest_add_region(struct rf_dest *dst, const struct rf_dest_region *region,
 		       struct rf_dest_memory *mem);

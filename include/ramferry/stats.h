@@ -53,6 +53,7 @@ struct rf_ram_stats {
 						that their last write had been sent */
 	uint64_t hot_pages_deferred;	  /**< pages sent last in their round */
 	uint64_t background_sync_count;	  /**< harvests in the middle of rounds */
+	uint64_t resident;		  /**< bytes of the regions in memory (destination) */
 };
 
 /** Buckets of postcopy_latency_dist, as QEMU's. */

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -74,6 +75,7 @@ static void a_new_region_is_empty_and_seen_twice(void **state)
 	r.landing[5 * PAGE] = 42;
 	assert_int_equal(r.guest_view[5 * PAGE], 42);
 	assert_int_equal(pages_held(&r), 1);
+	assert_int_equal(rf_dst_region_resident(&r), PAGE);
 	rf_dst_region_fini(&r);
 	rf_dst_region_fini(&r); /* harmless */
 }
@@ -88,6 +90,30 @@ static void a_huge_sparse_region_costs_nothing(void **state)
 	assert_int_equal(rf_dst_region_clear(&r, 0, s.len / RF_PAGE_SIZE), RF_OK);
 	assert_int_equal(pages_held(&r), 0);
 	rf_dst_region_fini(&r);
+}
+
+static void keep_line(void *arg, enum rf_log_level level, const char *line)
+{
+	snprintf(arg, 256, "%s", line);
+}
+
+static void no_descriptor_left_is_said(void **state)
+{
+	struct rf_dest_region s = spec_of("ram", LEN, RF_PAGE_SIZE);
+	struct rlimit old, none;
+	struct rf_dst_region r;
+	char line[256] = "";
+	int rc;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){.rlim_cur = 3, .rlim_max = old.rlim_max};
+	rf_log_set_sink(keep_line, line);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc = rf_dst_region_init(&r, &s);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	rf_log_set_sink(NULL, NULL);
+	assert_int_equal(rc, RF_ERR_SYSTEM);
+	assert_non_null(strstr(line, "raise ulimit -n"));
 }
 
 static void clearing_fills_no_hole(void **state)
@@ -190,6 +216,7 @@ int main(void)
 		cmocka_unit_test(specs_are_checked),
 		cmocka_unit_test(a_new_region_is_empty_and_seen_twice),
 		cmocka_unit_test(a_huge_sparse_region_costs_nothing),
+		cmocka_unit_test(no_descriptor_left_is_said),
 		cmocka_unit_test(clearing_fills_no_hole),
 		cmocka_unit_test(clearing_keeps_to_its_pages),
 		cmocka_unit_test(keys_by_chunk),
