@@ -346,12 +346,23 @@ static void print_summary(struct json_object *s, bool verified)
 	       verified ? "true" : "false");
 }
 
-static int report(const struct demo_opts *o, struct json_object *s, struct json_object *r)
+/* One that exits with an error has said why itself. */
+static void tell_end(const struct child *c)
+{
+	if (WIFSIGNALED(c->status))
+		fprintf(stderr, "ramferry demo: %s was ended by signal %d (%s)\n", c->name,
+			WTERMSIG(c->status), strsignal(WTERMSIG(c->status)));
+	else if (c->status == 0)
+		fprintf(stderr, "ramferry demo: %s ended without a report\n", c->name);
+}
+
+static int report(const struct demo_opts *o, const struct child *tx, struct json_object *s,
+		  struct json_object *r)
 {
 	bool verified;
 
 	if (!s) {
-		fprintf(stderr, "ramferry demo: the source ended without a report\n");
+		tell_end(tx);
 		return EXIT_FAILURE;
 	}
 	verified = merge_reports(o, s, r);
@@ -374,6 +385,7 @@ static int run(const struct demo_opts *o)
 		goto free_args;
 	if (!read_port(&rx, &port)) {
 		end_child(&rx, 0, false);
+		tell_end(&rx);
 		goto free_args;
 	}
 	send_args(&tx_args, o, port);
@@ -386,7 +398,7 @@ static int run(const struct demo_opts *o)
 		kill(rx.pid, SIGTERM);
 	r = read_report(&rx);
 	end_child(&rx, 0, false);
-	rc = report(o, s, r);
+	rc = report(o, &tx, s, r);
 	json_object_put(s);
 	json_object_put(r);
 free_args:

@@ -44,6 +44,10 @@ static int open_dev(struct rf_vm *vm, enum rf_log_level level)
 		       strerror(errno), (unsigned)geteuid());
 		return RF_ERR_PERMISSION;
 	}
+	if (errno == EMFILE || errno == ENFILE) {
+		rf_log(level, GUEST_NAME, "/dev/kvm: %s; raise ulimit -n", strerror(errno));
+		return RF_ERR_SYSTEM;
+	}
 	rf_log(level, GUEST_NAME,
 	       "/dev/kvm: %s: load kvm_intel or kvm_amd and enable virtualisation in the firmware; "
 	       "guests of kind threads need neither",

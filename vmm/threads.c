@@ -3,8 +3,11 @@
  * The threads guest: the same program on host threads, for machines without /dev/kvm. All its
  * state is in its memory, so its device state is an empty body.
  */
+#include <unistd.h>
+
 #include <ramferry/err.h>
 
+#include "common/log.h"
 #include "common/uffd.h"
 #include "vmm/vm.h"
 
@@ -134,17 +137,39 @@ static int tracker_soft_dirty(struct rf_vm *vm, struct rf_tracker *out)
 	return rf_tracker_soft_dirty_new(&cfg, out);
 }
 
-/* uffd-wp if the kernel has it (6.7), else soft-dirty. */
+/* Neither can be had: one line with both reasons. */
+static int fail_tracker_auto(const char *soft_dirty)
+{
+	struct rf_log_capture uffd_wp;
+	int fd;
+
+	rf_log_capture_begin(&uffd_wp);
+	if (rf_uffd_open_wp_async(&fd) == RF_OK)
+		close(fd);
+	rf_log_capture_end(&uffd_wp);
+	rf_err_log("guest", "no tracker can be had: uffd-wp: %s; soft-dirty: %s",
+		   uffd_wp.text[0] ? uffd_wp.text : "cannot be used here", soft_dirty);
+	return RF_ERR_UNSUPPORTED;
+}
+
+/* uffd-wp if the kernel has it (6.7) and lets us, else soft-dirty. */
 static int tracker_auto(struct rf_vm *vm, struct rf_tracker *out)
 {
+	struct rf_log_capture soft_dirty;
 	struct rf_uffd_features f;
+	int rc;
 
 	rf_uffd_probe(&f);
 	if (f.available && f.wp_async && f.pagemap_scan)
 		return rf_tracker_uffd_wp_new(out);
-	rf_info("guest", "this kernel has no asynchronous write protection (6.7): soft-dirty bits "
-			 "track the guest");
-	return tracker_soft_dirty(vm, out);
+	rf_log_capture_begin(&soft_dirty);
+	rc = tracker_soft_dirty(vm, out);
+	rf_log_capture_end(&soft_dirty);
+	if (rc != RF_OK)
+		return fail_tracker_auto(soft_dirty.text);
+	rf_info("guest", "no asynchronous write protection (Linux 6.7, userfaultfd): soft-dirty "
+			 "bits track the guest");
+	return RF_OK;
 }
 
 static int tracker_threads(struct rf_vm *vm, struct rf_tracker *out)

@@ -147,6 +147,7 @@ static int open_kind(struct rf_vm *vm, const struct rf_vm_kind *kind, enum rf_lo
 
 static int open_named(struct rf_vm *vm, const char *name)
 {
+	struct rf_log_capture words;
 	int rc;
 
 	if (name && !strcmp(name, rf_vm_kind_kvm.name))
@@ -157,10 +158,14 @@ static int open_named(struct rf_vm *vm, const char *name)
 		rf_err_log(GUEST_NAME, "kind \"%s\" is none of auto, kvm, threads", name);
 		return RF_ERR_INVALID;
 	}
-	rc = open_kind(vm, &rf_vm_kind_kvm, RF_LOG_INFO);
+	rf_log_capture_begin(&words);
+	rc = open_kind(vm, &rf_vm_kind_kvm, RF_LOG_ERROR);
+	rf_log_capture_end(&words);
+	if (rc != RF_OK && rc != RF_ERR_PERMISSION && rc != RF_ERR_UNSUPPORTED)
+		rf_err_log(GUEST_NAME, "%s", words.text);
 	if (rc != RF_ERR_PERMISSION && rc != RF_ERR_UNSUPPORTED)
 		return rc;
-	rf_info(GUEST_NAME, "no kvm guest here, it runs on host threads instead");
+	rf_info(GUEST_NAME, "no kvm guest here, it runs on host threads instead: %s", words.text);
 	return open_kind(vm, &rf_vm_kind_threads, RF_LOG_ERROR);
 }
 
