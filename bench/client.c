@@ -72,9 +72,15 @@ static int connect_lanes(struct session *s)
 static uint64_t next_size(const struct session *s, uint64_t size)
 {
 	const struct bench_params *w = &s->opts.want;
+	const uint64_t *sizes = s->kind->sizes;
 
 	if (!w->all)
 		return size ? 0 : w->size;
+	if (sizes && size)
+		while (*sizes++ != size)
+			;
+	if (sizes)
+		return *sizes;
 	size = size ? size * 2 : 2;
 	return size <= BENCH_MAX_SIZE && size <= s->max_write ? size : 0;
 }
@@ -85,44 +91,69 @@ static int send_run(struct session *s, const struct run *r)
 
 	msg_init(&m, MSG_RUN);
 	msg_put_u64(&m, r->number);
+	msg_put_u64(&m, r->variant);
+	msg_put_u64(&m, r->turn);
+	msg_put_u64(&m, r->last);
 	msg_put_u64(&m, r->size);
 	msg_put_u64(&m, r->iters);
 	msg_put_u64(&m, r->duration);
 	return msg_send(s->peer.fd, &m);
 }
 
+static int measure_one(struct session *s, const struct run *r)
+{
+	struct row row = {.bytes = r->size, .variant = r->variant};
+	struct msg m;
+
+	if (send_run(s, r) || msg_recv(s->peer.fd, &m, MSG_GO, -1) || s->kind->client(s, r, &row))
+		return -1;
+	if (!r->last)
+		return 0;
+	report_row(&s->report, &row);
+	msg_init(&m, MSG_ROW);
+	report_put(&s->report, &row, &m);
+	return msg_send(s->peer.fd, &m);
+}
+
+/* One turn: every variant once. */
+static int measure_variants(struct session *s, struct run *r)
+{
+	const struct bench_kind *k = s->kind;
+
+	for (r->variant = 0; !r->variant || (k->variants && k->variants[r->variant]);
+	     r->variant++) {
+		if (k->wants && !k->wants(&s->opts.want, r->variant))
+			continue;
+		r->number++;
+		if (measure_one(s, r))
+			return -1;
+	}
+	return 0;
+}
+
 static int measure(struct session *s)
 {
 	const struct bench_params *w = &s->opts.want;
-	struct run r = {
-		.iters = w->duration ? 0 : w->iters,
-		.duration = w->duration,
-	};
-	struct row row;
-	struct msg m;
+	uint64_t turns = w->turns ? w->turns : 1;
+	struct run r = {.duration = w->duration};
 
 	while ((r.size = next_size(s, r.size)) != 0) {
-		r.number++;
-		if (send_run(s, &r) || msg_recv(s->peer.fd, &m, MSG_GO, -1))
-			return -1;
-		row = (struct row){.bytes = r.size};
-		if (s->kind->client(s, &r, &row))
-			return -1;
-		report_row(&s->report, &row);
-		msg_init(&m, MSG_ROW);
-		report_put(&s->report, &row, &m);
-		if (msg_send(s->peer.fd, &m))
-			return -1;
+		memset(s->baseline, 0, sizeof(s->baseline));
+		for (r.turn = 0; r.turn < turns; r.turn++) {
+			r.iters = w->duration ? 0 : (w->iters * (r.turn + 1) + turns - 1) / turns;
+			r.last = r.turn + 1 == turns;
+			if (measure_variants(s, &r))
+				return -1;
+		}
 	}
-	r.size = 0;
+	r = (struct run){0};
 	return send_run(s, &r);
 }
 
 int session_client(struct session *s)
 {
-	int rc = device_resolve(&s->opts) || choose_rung(s) ||
-				 session_open(s, s->peer.local_host, s->peer.peer_host) ||
-				 send_params(s) || connect_lanes(s)
+	int rc = device_resolve(&s->opts) || choose_rung(s) || session_open(s) || send_params(s) ||
+				 connect_lanes(s)
 			 ? -1
 			 : 0;
 

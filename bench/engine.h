@@ -70,4 +70,8 @@ struct engine_ops {
 
 extern const struct engine_ops engine_lanes, engine_raw_ofi;
 
+/* Of engine_lanes: for who drives the lane by other means. It stays the engine's. */
+struct rf_transport *engine_transport(struct engine *e);
+struct rf_lane *engine_lane(struct engine *e, unsigned lane);
+
 #endif

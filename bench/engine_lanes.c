@@ -190,6 +190,16 @@ static const char *why(struct engine *e, unsigned lane)
 	return rf_lane_error(lanes_of(e)->lane[lane]);
 }
 
+struct rf_transport *engine_transport(struct engine *e)
+{
+	return lanes_of(e)->t;
+}
+
+struct rf_lane *engine_lane(struct engine *e, unsigned lane)
+{
+	return lanes_of(e)->lane[lane];
+}
+
 const struct engine_ops engine_lanes = {
 	.open = open_lanes,
 	.close = close_lanes,

@@ -28,6 +28,7 @@ enum msg_type {
 	MSG_DIGESTS,   /* S→C */
 	MSG_ROW,       /* C→S: the row it printed */
 	MSG_BYE,       /* C→S */
+	MSG_NEXT,      /* S→C: rf_urgent_lat: where the next migration goes */
 	MSG_ERROR,     /* both: text; the sender gives up */
 };
 

@@ -25,9 +25,16 @@ struct bench_params {
 	uint64_t depth;	    /* writes outstanding per lane */
 	uint64_t post_list; /* writes posted at once */
 	uint64_t memory;    /* bytes per lane written one after the other */
+	/* rf_urgent_lat */
+	uint64_t fault_threads, urgent_lanes;
+	uint64_t urgent_window; /* bytes of bulk beside open requests; 0: none */
+	uint64_t bulk;		/* bytes pushed meanwhile */
+	uint64_t gap;		/* us between two faults of a thread */
+	uint64_t turns;
 	bool all;
 	bool raw;
 	bool verify;
+	bool floor, window_off;
 };
 
 struct bench_opts {
@@ -36,7 +43,7 @@ struct bench_opts {
 	const char *device, *gid_index, *local, *transport, *provider;
 	uint64_t ib_port, link_timeout;
 	bool self, event;
-	const char *raw_completion;
+	const char *raw_completion, *poll_mode;
 	struct bench_params want;
 	bool json, help;
 	const char *log_level;

@@ -11,13 +11,21 @@
 
 #include "bench/session.h"
 
+#define VARIANT_WIDTH 12
 #define RULE                                                                                      \
 	"---------------------------------------------------------------------------------------" \
 	"\n"
 
-void report_init(struct report *r, const struct column *columns, bool json, bool quiet)
+void report_init(struct report *r, const struct bench_kind *kind, bool json, bool quiet)
 {
-	*r = (struct report){.columns = columns, .json = json, .quiet = quiet};
+	*r = (struct report){
+		.columns = kind->columns,
+		.variants = kind->variants,
+		.json = json,
+		.quiet = quiet,
+	};
+	while (r->variants && r->variants[r->nvariants])
+		r->nvariants++;
 }
 
 static void add_text(struct json_object *o, const char *key, const char *text)
@@ -46,7 +54,10 @@ static void begin_json(struct report *r, const struct session *s)
 	add_text(o, "transport", s->rung);
 	add_text(o, "provider", s->engine->provider);
 	add_bool(o, "raw", w->raw);
-	add_text(o, "completions", s->sleeps ? "event" : "polling");
+	add_text(o, "completions",
+		 s->opts.poll_mode ? s->opts.poll_mode
+		 : s->sleeps	   ? "event"
+				   : "polling");
 	add_number(o, "lanes", w->lanes);
 	add_number(o, "tx-depth", s->depth);
 	add_number(o, "post-list", session_post_list(s));
@@ -58,6 +69,8 @@ static void begin_json(struct report *r, const struct session *s)
 static void print_columns(const struct report *r)
 {
 	printf(" %-10s %-14s", "#bytes", "#iterations");
+	if (r->variants)
+		printf(" %-*s", VARIANT_WIDTH, "case");
 	for (const struct column *c = r->columns; c->title; c++)
 		printf(" %-*s", (int)strlen(c->title) + 3, c->title);
 	printf("\n");
@@ -82,7 +95,9 @@ void report_begin(struct report *r, const struct session *s)
 		printf(" (%" PRIu64 " asked for, the limit)", w->depth);
 	printf("\n Memory          : %-12" PRIu64 " Post list : %" PRIu64 "\n", s->bytes,
 	       session_post_list(s));
-	printf(" Completions     : %s\n" RULE, s->sleeps ? "events" : "polling");
+	printf(" Completions     : %s\n" RULE, s->opts.poll_mode ? s->opts.poll_mode
+					       : s->sleeps	 ? "events"
+								 : "polling");
 	print_columns(r);
 	fflush(stdout);
 }
@@ -94,6 +109,8 @@ static void row_json(struct report *r, const struct row *row)
 
 	add_number(o, "bytes", row->bytes);
 	add_number(o, "iterations", row->iters);
+	if (r->variants)
+		add_text(o, "case", r->variants[row->variant]);
 	for (const struct column *c = r->columns; c->title; c++, i++) {
 		char text[40];
 
@@ -115,8 +132,16 @@ void report_row(struct report *r, const struct row *row)
 	if (r->json || r->quiet)
 		return;
 	printf(" %-10" PRIu64 " %-14" PRIu64, row->bytes, row->iters);
-	for (const struct column *c = r->columns; c->title; c++, i++)
-		printf(" %-*.*f", (int)strlen(c->title) + 3, c->decimals, row->value[i]);
+	if (r->variants)
+		printf(" %-*s", VARIANT_WIDTH, r->variants[row->variant]);
+	for (const struct column *c = r->columns; c->title; c++, i++) {
+		int width = (int)strlen(c->title) + 3;
+
+		if (isfinite(row->value[i]))
+			printf(" %-*.*f", width, c->decimals, row->value[i]);
+		else
+			printf(" %-*s", width, "-");
+	}
 	printf("%s\n", row->verified ? " verified" : "");
 	fflush(stdout);
 }
@@ -140,6 +165,7 @@ void report_put(const struct report *r, const struct row *row, struct msg *m)
 {
 	unsigned i = 0;
 
+	msg_put_u64(m, row->variant);
 	msg_put_u64(m, row->bytes);
 	msg_put_u64(m, row->iters);
 	msg_put_u64(m, row->verified);
@@ -151,10 +177,11 @@ int report_get(const struct report *r, struct row *row, struct msg *m)
 {
 	unsigned i = 0;
 
+	row->variant = (unsigned)msg_get_u64(m);
 	row->bytes = msg_get_u64(m);
 	row->iters = msg_get_u64(m);
 	row->verified = msg_get_u64(m) != 0;
 	for (const struct column *c = r->columns; c->title; c++)
 		row->value[i++] = msg_get_double(m);
-	return msg_end(m) ? 0 : -1;
+	return msg_end(m) && (!r->variants || row->variant < r->nvariants) ? 0 : -1;
 }

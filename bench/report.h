@@ -8,8 +8,9 @@
 
 #include "bench/msg.h"
 
-#define REPORT_MAX_COLUMNS 8
+#define REPORT_MAX_COLUMNS 16
 
+struct bench_kind;
 struct session;
 struct json_object;
 
@@ -21,18 +22,21 @@ struct column {
 };
 
 struct row {
+	unsigned variant; /* index into the kind's variants */
 	uint64_t bytes, iters;
-	double value[REPORT_MAX_COLUMNS];
-	bool verified; /* what arrived was compared with what was sent */
+	double value[REPORT_MAX_COLUMNS]; /* not a number: there is none */
+	bool verified;			  /* what arrived was compared with what was sent */
 };
 
 struct report {
 	const struct column *columns;
+	const char *const *variants; /* of the kind */
+	unsigned nvariants;
 	bool quiet, json;
 	struct json_object *object, *rows; /* json */
 };
 
-void report_init(struct report *r, const struct column *columns, bool json, bool quiet);
+void report_init(struct report *r, const struct bench_kind *kind, bool json, bool quiet);
 void report_begin(struct report *r, const struct session *s); /* title, set-up, names of columns */
 void report_row(struct report *r, const struct row *row);
 void report_end(struct report *r, bool complete);

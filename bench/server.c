@@ -99,8 +99,7 @@ static int start(struct session *s)
 {
 	uint8_t token[RF_TOKEN_SIZE];
 
-	if (device_resolve(&s->opts) || receive_params(s) ||
-	    session_open(s, s->peer.local_host, NULL) || offer(s, token))
+	if (device_resolve(&s->opts) || receive_params(s) || session_open(s) || offer(s, token))
 		return -1;
 	return accept_lanes(s, token);
 }
@@ -113,10 +112,13 @@ static int receive_run(struct session *s, struct run *r)
 	if (msg_recv(s->peer.fd, &m, MSG_RUN, -1))
 		return -1;
 	r->number = msg_get_u64(&m);
+	r->variant = (unsigned)msg_get_u64(&m);
+	r->turn = (unsigned)msg_get_u64(&m);
+	r->last = msg_get_u64(&m) != 0;
 	r->size = msg_get_u64(&m);
 	r->iters = msg_get_u64(&m);
 	r->duration = msg_get_u64(&m);
-	if (!msg_end(&m) || r->size > s->lane_bytes)
+	if (!msg_end(&m) || (!s->kind->own_memory && r->size > s->lane_bytes))
 		return session_nonsense();
 	return r->size == 0;
 }
@@ -124,12 +126,16 @@ static int receive_run(struct session *s, struct run *r)
 static int serve(struct session *s)
 {
 	struct run r;
-	struct row row;
+	struct row row = {0};
 	struct msg m;
 	int rc;
 
 	while (!(rc = receive_run(s, &r))) {
-		if (s->kind->server(s, &r) || msg_recv(s->peer.fd, &m, MSG_ROW, PEER_TIMEOUT))
+		if (s->kind->server(s, &r))
+			return -1;
+		if (!r.last)
+			continue;
+		if (msg_recv(s->peer.fd, &m, MSG_ROW, PEER_TIMEOUT))
 			return -1;
 		if (report_get(&s->report, &row, &m))
 			return session_nonsense();

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -74,22 +75,27 @@ int session_nonsense(void)
 	return say_error("the peer sent what this version does not understand");
 }
 
-int session_open(struct session *s, const char *local_host, const char *peer_host)
+struct engine_cfg session_engine_cfg(const struct session *s)
 {
-	const struct bench_params *w = &s->opts.want;
-	const struct engine_cfg cfg = {
+	return (struct engine_cfg){
 		.rung = s->rung,
-		.local_host = s->opts.local ? s->opts.local : local_host,
-		.peer_host = peer_host,
+		.local_host = s->opts.local ? s->opts.local : s->peer.local_host,
+		.peer_host = s->server ? NULL : s->peer.peer_host,
 		.hub = s->hub,
 		.link_timeout = (uint32_t)s->opts.link_timeout,
 		.kind = s->kind->lane_kind,
-		.lanes = (unsigned)w->lanes,
+		.lanes = (unsigned)s->opts.want.lanes,
 		.sleeps = s->opts.event,
 		.transmit = !strcmp(s->opts.raw_completion, "transmit"),
 	};
+}
+
+int session_open(struct session *s)
+{
+	const struct bench_params *w = &s->opts.want;
+	const struct engine_cfg cfg = session_engine_cfg(s);
 	const struct engine_ops *ops = w->raw ? &engine_raw_ofi : &engine_lanes;
-	uint64_t largest = w->all ? BENCH_MAX_SIZE : w->size;
+	uint64_t largest = s->kind->own_memory ? 0 : w->all ? BENCH_MAX_SIZE : w->size;
 	int err = ops->open(&cfg, &s->engine);
 
 	if (err)
@@ -97,12 +103,12 @@ int session_open(struct session *s, const char *local_host, const char *peer_hos
 	s->max_write = s->engine->caps.max_write;
 	s->depth = w->depth < s->engine->caps.depth ? w->depth : s->engine->caps.depth;
 	s->sleeps = s->opts.event || !s->engine->caps.spin;
-	if (!w->all && w->size > s->max_write)
+	if (!w->all && largest > s->max_write)
 		return say_error("--size: %s writes at most %llu bytes at once", s->rung,
 				 (unsigned long long)s->max_write);
-	if (s->kind->both_ways && !s->engine->caps.imm_bytes)
+	if (s->kind->lane_kind == RF_LANE_URGENT && !s->engine->caps.imm_bytes)
 		return say_error("%s has no writes with immediate data", s->rung);
-	s->lane_bytes = w->memory > largest ? w->memory : largest;
+	s->lane_bytes = w->memory > largest && !s->kind->own_memory ? w->memory : largest;
 	if (s->lane_bytes < MIN_LANE_BYTES)
 		s->lane_bytes = MIN_LANE_BYTES;
 	s->bytes = s->lane_bytes * w->lanes;
@@ -149,5 +155,7 @@ int session_finish(struct session *s, int rc)
 	if (s->dst)
 		munmap(s->dst, s->bytes);
 	peer_close(&s->peer);
+	if (!rc)
+		free(s->kept); /* otherwise threads that hang may use it */
 	return rc;
 }

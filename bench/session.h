@@ -31,9 +31,12 @@ struct session;
 
 /* One size, as the client tells the server. */
 struct run {
-	uint64_t number; /* 1, 2, … */
+	uint64_t number;  /* 1, 2, … */
+	unsigned variant; /* index into the kind's variants */
+	unsigned turn;	  /* 0, 1, …: variants are measured in turns */
+	bool last;	  /* the row is complete */
 	uint64_t size;
-	uint64_t iters;	   /* per lane; 0: until the time is up */
+	uint64_t iters;	   /* per lane, with the turns before; 0: until the time is up */
 	uint64_t duration; /* ms */
 };
 
@@ -43,7 +46,14 @@ struct bench_kind {
 	const struct rf_opt *table;
 	const struct column *columns;
 	enum rf_lane_kind lane_kind;
-	bool both_ways; /* the server writes too */
+	bool both_ways;	       /* the server writes too */
+	bool own_memory;       /* the loops make and register what they measure */
+	const uint64_t *sizes; /* of -a, ends with 0; NULL: the powers of 2 */
+	/* What each size is measured as; NULL: one thing without a name. */
+	const char *const *variants;
+	bool (*wants)(const struct bench_params *p, unsigned variant); /* NULL: all */
+	/* What is wrong with the options; NULL: nothing, or no such function. */
+	const char *(*refuses)(const struct bench_opts *o);
 	int (*client)(struct session *s, const struct run *r, struct row *row);
 	int (*server)(struct session *s, const struct run *r);
 };
@@ -62,6 +72,8 @@ struct session {
 	uint64_t lane_bytes, bytes; /* of memory, per lane and in all */
 	uint8_t *src, *dst;	    /* NULL where not needed */
 	uint64_t idle;		    /* times there was nothing to do */
+	double baseline[4];	    /* for the client's loops: of this size, so far */
+	void *kept;		    /* for the server's: between turns; freed at the end */
 	struct report report;
 };
 
@@ -79,6 +91,8 @@ int session_idle(struct session *s);
 int session_interrupted(struct session *s);
 /* A lane failed with err: says so. Returns -1. */
 int session_lane_failed(struct session *s, unsigned lane, int err);
+/* What the session's engine was opened with: for one more of its kind. */
+struct engine_cfg session_engine_cfg(const struct session *s);
 /* Writes posted with one call. */
 uint64_t session_post_list(const struct session *s);
 /* CPU time of this side so far, ns: of the process, or of the thread if both sides are threads. */
@@ -86,7 +100,7 @@ uint64_t session_cpu(const struct session *s);
 
 /* ---- for client.c and server.c ---- */
 
-int session_open(struct session *s, const char *local_host, const char *peer_host);
+int session_open(struct session *s);
 int session_add_memory(struct session *s, uint8_t **p, struct rf_remote_key *key);
 void session_put_key(struct msg *m, const struct rf_remote_key *key);
 void session_get_key(struct msg *m, struct rf_remote_key *key);

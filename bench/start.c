@@ -25,7 +25,7 @@ static struct session new_session(const struct bench_kind *kind, const struct be
 		.peer.fd = -1,
 	};
 
-	report_init(&s.report, kind->columns, o->json, quiet);
+	report_init(&s.report, kind, o->json, quiet);
 	return s;
 }
 
@@ -182,9 +182,17 @@ int bench_main(const struct bench_kind *kind, int argc, char **argv)
 {
 	struct bench_opts o = {0};
 	int rc = options_parse(kind->table, kind->name, kind->purpose, argc, argv, &o);
+	const char *refusal;
 
 	if (rc >= 0)
 		return rc;
+	refusal = kind->refuses ? kind->refuses(&o) : NULL;
+	if (refusal) {
+		fprintf(stderr, "%s: %s\n", kind->name, refusal);
+		return EXIT_USAGE;
+	}
+	if (!o.raw_completion)
+		o.raw_completion = "delivery";
 	/* what this program has no option for */
 	if (!o.want.lanes)
 		o.want.lanes = 1;

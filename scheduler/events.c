@@ -199,7 +199,8 @@ static void sleep_for_events(struct rf_source *src)
 
 int rf_source_pump(struct rf_source *src)
 {
-	int spins = src->bulk.nlanes && src->bulk.spin ? SPINS : 1;
+	/* Who has to wait for page requests or time leaves the processor to others. */
+	int spins = src->bulk.nlanes && src->bulk.spin && !src->sleep_ms ? SPINS : 1;
 	uint32_t waiting = src->expect;
 	int rc = rf_source_check(src);
 

@@ -11,7 +11,9 @@
 #include "common/log.h"
 #include "scheduler/source.h"
 
-#define WINDOW_MS 1 /* the window and the limit let more go with time, which wakes nobody */
+/* ms: the window and the limit let more go with time, which wakes nobody. */
+#define WINDOW_MS 1
+#define LIMIT_MS  100
 
 /* What is pushed as a whole. */
 struct item {
@@ -25,26 +27,37 @@ static bool is_boosted(const struct rf_source *src)
 	return atomic_load_explicit(&src->urgent.current.boost, memory_order_relaxed);
 }
 
-/* Do the limits let nothing go now? */
-static bool must_wait(struct rf_source *src)
+/* ns until the limits let more go; 0: now. */
+static uint64_t limits_wait(struct rf_source *src)
 {
 	uint64_t now = rf_now_ns(src->clock);
+	uint64_t own = rf_pacer_wait(&src->pacer, now,
+				     atomic_load_explicit(&src->limits.max_postcopy_bandwidth,
+							  memory_order_relaxed));
+	uint64_t shared = rf_limiter_wait(&src->share, now);
 
-	return rf_pacer_wait(&src->pacer, now,
-			     atomic_load_explicit(&src->limits.max_postcopy_bandwidth,
-						  memory_order_relaxed)) ||
-	       rf_limiter_wait(&src->share, now);
+	return own > shared ? own : shared;
 }
 
-/* May len more bytes go out now? */
+/* ms after which to look again though nothing came. */
+static int sleep_of(uint64_t wait_ns)
+{
+	uint64_t ms = wait_ns / RF_NS_PER_MS;
+
+	return ms < WINDOW_MS ? WINDOW_MS : ms > LIMIT_MS ? LIMIT_MS : (int)ms;
+}
+
+/* May len more bytes go out now? If not, sleep_ms says when to look again. */
 static bool has_room(struct rf_source *src, uint64_t len)
 {
 	struct rf_window w = rf_source_window(src);
-	uint64_t inflight = rf_bulk_inflight(&src->bulk);
+	uint64_t inflight = rf_bulk_inflight(&src->bulk), wait;
 
 	if (is_boosted(src))
 		return true;
-	if (must_wait(src))
+	wait = limits_wait(src);
+	src->sleep_ms = sleep_of(wait);
+	if (wait)
 		return false;
 	/* A window smaller than a page still lets one go when nothing else is on its way. */
 	return w.bytes && (!inflight || inflight + len <= w.bytes);
@@ -54,10 +67,8 @@ static int wait_for_room(struct rf_source *src, uint64_t len)
 {
 	int rc = RF_OK;
 
-	while (rc == RF_OK && src->expect && !has_room(src, len)) {
-		src->sleep_ms = WINDOW_MS;
+	while (rc == RF_OK && src->expect && !has_room(src, len))
 		rc = rf_source_pump(src);
-	}
 	src->sleep_ms = 0;
 	return rc;
 }

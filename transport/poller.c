@@ -11,7 +11,10 @@
 
 #include "transport/poller_impl.h"
 
-#define DEFAULT_SPIN_US	  50
+#define DEFAULT_SPIN_US 50
+/* With few cores a spinning poller takes the place of who it waits for. */
+#define FEW_CORES	  2
+#define FEW_CORES_SPIN_US 2
 #define DEFAULT_MAX_SLEEP 100
 
 /* ---- lanes ---- */
@@ -102,11 +105,13 @@ int rf_poller_new(const struct rf_poller_cfg *cfg, struct rf_lane *const *lanes,
 	p->cfg = *cfg;
 	snprintf(p->name, sizeof(p->name), "%s", cfg->name ? cfg->name : "poller");
 	p->cfg.name = p->name;
-	p->cfg.spin_us = cfg->spin_us ? cfg->spin_us : DEFAULT_SPIN_US;
 	p->cfg.max_sleep = cfg->max_sleep ? cfg->max_sleep : DEFAULT_MAX_SLEEP;
 	if (p->cfg.max_sleep > INT_MAX)
 		p->cfg.max_sleep = INT_MAX;
 	p->cfg.cores = cfg->cores ? cfg->cores : own_cores();
+	if (!cfg->spin_us)
+		p->cfg.spin_us = p->cfg.cores > FEW_CORES || !p->cfg.cores ? DEFAULT_SPIN_US
+									   : FEW_CORES_SPIN_US;
 	p->mode = cfg->mode;
 	p->cpu = -1;
 	p->start_ns = rf_now_ns(&rf_clock_monotonic);

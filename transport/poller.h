@@ -68,7 +68,7 @@ struct rf_poller_cfg {
 	const struct rf_poller_ops *ops;
 	void *arg;
 	enum rf_poll_mode mode;
-	uint32_t spin_us; /* default 50 */
+	uint32_t spin_us; /* default 50; with one or two cores 2 */
 	int extra_fd;	  /* one more fd that ends a sleep; work() reads it. Stays the caller's */
 	bool has_extra_fd;
 	uint32_t max_sleep; /* ms after which it looks at the lanes in any case (default 100) */
