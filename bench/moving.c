@@ -87,6 +87,7 @@ static int start_touching(void *arg)
 {
 	struct mover *mv = arg;
 
+	atomic_store(&mv->touch.next, 0);
 	mv->begin_left = bulk_left(mv);
 	mv->begin_ns = rf_now_ns(&rf_clock_monotonic);
 	mv->touching = !toucher_start(&mv->touch);

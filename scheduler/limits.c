@@ -103,8 +103,10 @@ struct rf_window rf_source_window(struct rf_source *src)
 						memory_order_relaxed),
 		.now_ns = rf_now_ns(src->clock),
 	};
-	struct rf_window w = rf_window_decide(&cfg, &in, src->cursor.piece_pages * RF_PAGE_SIZE);
+	struct rf_window w;
 
+	in.rate = rf_link_rate_note(&src->link_rate, in.now_ns, src->bulk.completed);
+	w = rf_window_decide(&cfg, &in, src->cursor.piece_pages * RF_PAGE_SIZE);
 	if (w.bytes != src->window) {
 		src->window = w.bytes;
 		atomic_fetch_add_explicit(&src->count.window_changes, 1, memory_order_relaxed);

@@ -127,8 +127,9 @@ struct rf_source {
 	uint64_t pushed;		/* bytes */
 	struct rf_pacer pacer;		/* of the rounds, then of the push */
 	struct rf_limiter_member share; /* of cfg.limiter; likewise */
-	uint64_t idle_ns;     /* of this round: the limit let nothing go, nothing was in flight */
-	uint64_t window;      /* bytes, as last decided */
+	uint64_t idle_ns; /* of this round: the limit let nothing go, nothing was in flight */
+	uint64_t window;  /* bytes, as last decided */
+	struct rf_link_rate link_rate;
 	int sleep_ms;	      /* when to look again though nothing came; 0: as usual */
 	bool throttle_broken; /* the guest refused */
 	uint64_t pause_ns;
