@@ -263,7 +263,7 @@ static int open_server(struct end *e, struct session *s, const struct run *r)
 		return -1;
 	rc = rf_uffd_open_faults(&e->uffd);
 	if (!rc)
-		rc = rf_uffd_arm(e->uffd, e->view, e->mem.len);
+		rc = rf_uffd_arm(e->uffd, e->view, e->mem.len, true);
 	if (rc)
 		return say_code(rc, "userfaultfd");
 	return accept_lane(e) ? -1 : start_poller(e, &ops);

@@ -36,11 +36,11 @@ int rf_uffd_open_faults(int *fd)
 	return rc;
 }
 
-int rf_uffd_arm(int fd, void *addr, uint64_t len)
+int rf_uffd_arm(int fd, void *addr, uint64_t len, bool shared)
 {
 	struct uffdio_register reg = {
 		.range = {.start = (uintptr_t)addr, .len = len},
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+		.mode = UFFDIO_REGISTER_MODE_MISSING | (shared ? UFFDIO_REGISTER_MODE_MINOR : 0),
 	};
 
 	if (ioctl(fd, UFFDIO_REGISTER, &reg) == 0)

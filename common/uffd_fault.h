@@ -19,8 +19,9 @@ struct rf_uffd_fault {
  * RF_ERR_PERMISSION, RF_ERR_UNSUPPORTED (Linux 5.14 is needed), logged. */
 int rf_uffd_open_faults(int *fd);
 
-/* Arms [addr, addr + len): from now on a touch of a page that is not mapped waits. */
-int rf_uffd_arm(int fd, void *addr, uint64_t len);
+/* Arms [addr, addr + len): from now on a touch of a page that is not mapped waits. shared: a file
+ * is behind it, and pages that are in the file wait too. */
+int rf_uffd_arm(int fd, void *addr, uint64_t len, bool shared);
 /* Ends that. Whoever still waits is woken and takes the page as the file has it. */
 int rf_uffd_disarm(int fd, void *addr, uint64_t len);
 

@@ -61,9 +61,12 @@ int rf_dest_check_postcopy(struct rf_dest *d)
 		err = d->postcopy ? atomic_load(&d->post.error) : RF_OK;
 		return err == RF_OK ? RF_OK : rf_dest_fail(d, err, "%s", d->post.error_desc);
 	}
-	d->phase = RF_DST_RUNNING;
 	/* The guest has all it needs, whatever becomes of this message. */
 	if (rf_ctrl_send(d->ctrl, RF_WIRE_POSTCOPY_DONE, NULL, 0) != RF_OK)
 		rf_warn("dest", "the source could not be told that all pages are here");
+	err = rf_dst_postcopy_settle(&d->post);
+	if (err != RF_OK)
+		return rf_dest_fail(d, err, "pages that are here cannot be copied into the guest");
+	d->phase = RF_DST_RUNNING;
 	return RF_OK;
 }

@@ -95,7 +95,7 @@ static void describe_memory(const struct rf_dst_region *r, struct rf_dest_memory
 	struct rf_dest_memory m = {
 		.size = mem->size,
 		.guest_view = r->guest_view,
-		.memfd = r->memfd,
+		.memfd = r->copied ? -1 : r->memfd,
 	};
 
 	memcpy(mem, &m, mem->size < sizeof(m) ? mem->size : sizeof(m));
@@ -209,6 +209,9 @@ int rf_dest_run(struct rf_dest *d)
 	if (rc != RF_OK)
 		rf_dest_say_goodbye(d, rc);
 	rf_dest_disconnect(d);
+	for (uint32_t i = 0; i < d->nregions && !d->post.armed; i++)
+		if (d->regions[i].copied)
+			rf_dst_region_drop_landing(&d->regions[i]);
 	finish(d, rc);
 	return rc;
 }
@@ -232,6 +235,8 @@ int rf_dest_release_memory(struct rf_dest *d, unsigned index, struct rf_dest_mem
 	if (!r->guest_view)
 		return RF_ERR_STATE;
 	describe_memory(r, mem);
+	if (r->copied)
+		close(r->memfd);
 	r->guest_view = NULL;
 	r->memfd = -1;
 	return RF_OK;

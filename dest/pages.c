@@ -96,7 +96,7 @@ static int place_run(struct rf_dst_pages *p, uint64_t first, uint64_t n)
 	else
 		rc = rf_uffd_continue(uffd, (uintptr_t)r->guest_view + at, n << p->shift,
 				      r->page_size, &existed);
-	for (uint64_t i = 0; rc == RF_ERR_NOT_FOUND && i < n; i++) {
+	for (uint64_t i = 0; rc == RF_ERR_NOT_FOUND && !r->copied && i < n; i++) {
 		rc = rf_uffd_continue(uffd, (uintptr_t)r->guest_view + ((first + i) << p->shift),
 				      r->page_size, r->page_size, &existed);
 		if (rc == RF_ERR_NOT_FOUND)

@@ -9,6 +9,7 @@
 
 #include <ramferry/err.h>
 
+#include "common/extent.h"
 #include "common/log.h"
 #include "common/uffd_fault.h"
 
@@ -112,7 +113,7 @@ static int arm_region(struct rf_dst_postcopy *p, struct rf_dst_pages *pages)
 		uint64_t first = s * step;
 		uint64_t n = pages->npages - first < step ? pages->npages - first : step;
 		int rc = rf_uffd_arm(p->uffds[s], r->guest_view + (first << pages->shift),
-				     n << pages->shift);
+				     n << pages->shift, !r->copied);
 
 		if (rc != RF_OK)
 			return rc;
@@ -151,6 +152,30 @@ int rf_dst_postcopy_arm(struct rf_dst_postcopy *p, struct rf_lane **lanes, unsig
 	return rc;
 }
 
+static int settle_extent(void *arg, uint64_t offset, uint64_t len)
+{
+	struct rf_dst_pages *g = arg;
+	uint64_t first = offset >> g->shift, end = (offset + len - 1) >> g->shift;
+
+	return rf_dst_pages_place(g, first, end - first + 1);
+}
+
+int rf_dst_postcopy_settle(struct rf_dst_postcopy *p)
+{
+	int rc = RF_OK;
+
+	for (uint32_t i = 0; rc == RF_OK && i < p->nregions; i++) {
+		struct rf_dst_region *r = p->regions[i];
+
+		if (!r->copied)
+			continue;
+		rc = rf_extent_walk_file(r->memfd, 0, r->len, settle_extent, &p->pages[i]);
+		if (rc == RF_ERR_UNSUPPORTED)
+			rc = settle_extent(&p->pages[i], 0, r->len);
+	}
+	return rc;
+}
+
 int rf_dst_postcopy_finish(struct rf_dst_postcopy *p)
 {
 	int rc = RF_OK;
@@ -160,7 +185,8 @@ int rf_dst_postcopy_finish(struct rf_dst_postcopy *p)
 			rf_dst_fault_stop(&p->faults[i]);
 	if (!p->armed || !rf_dst_postcopy_done(p))
 		return RF_OK;
-	/* What is not mapped is in the file: from here on a touch finds it by itself. */
+	/* What is not mapped is in the file, or nowhere and zero: from here on a touch finds it by
+	 * itself. */
 	for (uint32_t i = 0; rc == RF_OK && i < p->nregions; i++) {
 		struct rf_dst_pages *g = &p->pages[i];
 

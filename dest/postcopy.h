@@ -53,6 +53,10 @@ int rf_dst_postcopy_missing(struct rf_dst_postcopy *p, const struct rf_wire_miss
  * then owns. */
 int rf_dst_postcopy_arm(struct rf_dst_postcopy *p, struct rf_lane **lanes, unsigned n);
 
+/* All pages have landed: those that were not asked for and are not the guest's yet, because its
+ * memory is its own, are copied. The guest runs meanwhile. */
+int rf_dst_postcopy_settle(struct rf_dst_postcopy *p);
+
 /* Ends the fault threads; with all pages placed also disarms. */
 int rf_dst_postcopy_finish(struct rf_dst_postcopy *p);
 

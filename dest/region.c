@@ -17,6 +17,9 @@
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
 #endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
 
 static const char *find_fault(const struct rf_dest_region *s)
 {
@@ -26,6 +29,8 @@ static const char *find_fault(const struct rf_dest_region *s)
 		return "id is empty or not terminated";
 	if (s->page_size != RF_PAGE_SIZE && s->page_size != 2u << 20 && s->page_size != 1u << 30)
 		return "page_size is none of 4096, 2 MiB, 1 GiB";
+	if ((unsigned)s->placement > RF_PLACEMENT_COPY)
+		return "placement is none of continue, copy";
 	if (!s->len || s->len % s->page_size || s->len > RF_WIRE_MAX_LEN)
 		return "len is zero, too large or no multiple of page_size";
 	return NULL;
@@ -53,6 +58,23 @@ static uint8_t *map_view(const struct rf_dst_region *r, const char *what)
 	return NULL;
 }
 
+/* Memory of the guest's own; as above, not populated. */
+static uint8_t *map_private(const struct rf_dst_region *r)
+{
+	unsigned shift = (unsigned)__builtin_ctz(r->page_size);
+	int huge = (int)(MAP_HUGETLB | shift << MAP_HUGE_SHIFT);
+	int more = r->page_size > RF_PAGE_SIZE ? huge : MAP_NORESERVE;
+	void *p = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | more, -1,
+		       0);
+
+	if (p != MAP_FAILED)
+		return p;
+	rf_err_log("dest", "region %s: %llu bytes of private memory: %s%s", r->id,
+		   (unsigned long long)r->len, strerror(errno),
+		   r->page_size > RF_PAGE_SIZE ? "; are there enough free huge pages?" : "");
+	return NULL;
+}
+
 int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spec)
 {
 	const char *fault = find_fault(spec);
@@ -61,7 +83,11 @@ int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spe
 		rf_err_log("dest", "region \"%.*s\": %s", RF_REGION_ID_SIZE - 1, spec->id, fault);
 		return RF_ERR_INVALID;
 	}
-	*r = (struct rf_dst_region){.len = spec->len, .page_size = spec->page_size};
+	*r = (struct rf_dst_region){
+		.len = spec->len,
+		.page_size = spec->page_size,
+		.copied = spec->placement == RF_PLACEMENT_COPY,
+	};
 	memcpy(r->id, spec->id, sizeof(r->id));
 	r->memfd = memfd_create("ramferry-guest", memfd_flags(r->page_size));
 	if (r->memfd < 0 || ftruncate(r->memfd, (off_t)r->len) < 0) {
@@ -72,7 +98,8 @@ int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spe
 		return RF_ERR_SYSTEM;
 	}
 	r->landing = map_view(r, "landing view");
-	r->guest_view = r->landing ? map_view(r, "guest view") : NULL;
+	if (r->landing)
+		r->guest_view = r->copied ? map_private(r) : map_view(r, "guest view");
 	if (!r->guest_view) {
 		rf_dst_region_fini(r);
 		return RF_ERR_NO_MEMORY;
@@ -132,6 +159,33 @@ uint64_t rf_dst_region_resident(const struct rf_dst_region *r)
 
 	/* st_blocks counts 512 bytes, whatever the page size */
 	return r->memfd >= 0 && fstat(r->memfd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static int copy_extent(void *arg, uint64_t offset, uint64_t len)
+{
+	const struct rf_dst_region *r = arg;
+
+	memcpy(r->guest_view + offset, r->landing + offset, len);
+	return 0;
+}
+
+int rf_dst_region_copy_all(struct rf_dst_region *r)
+{
+	int rc = rf_extent_walk_file(r->memfd, 0, r->len, copy_extent, r);
+
+	if (rc == RF_ERR_UNSUPPORTED) /* the file cannot tell holes */
+		rc = copy_extent(r, 0, r->len);
+	return rc;
+}
+
+void rf_dst_region_drop_landing(struct rf_dst_region *r)
+{
+	if (r->landing)
+		munmap(r->landing, r->len);
+	r->landing = NULL;
+	/* The descriptor stays: other threads may ask how much is there. */
+	if (ftruncate(r->memfd, 0) < 0)
+		rf_warn("dest", "region %s: memory file: %s", r->id, strerror(errno));
 }
 
 static int clear_extent(void *arg, uint64_t offset, uint64_t len)

@@ -6,6 +6,9 @@
  *                                      ├─ pages of the memfd
  *   guest ◄──runs on──── guest view   ─┘
  *
+ * With RF_PLACEMENT_COPY the guest view is private memory of its own, into which pages of the
+ * landing view are copied.
+ *
  * Chunks are registered on the landing view when the source asks for them. The file is sparse:
  * what is never written is never there. It is never hole-punched, because a registered page
  * would be left behind.
@@ -25,11 +28,11 @@ struct rf_dst_region {
 	char id[RF_REGION_ID_SIZE];
 	uint64_t len;
 	uint32_t page_size;
-	int memfd; /* -1 once released */
+	bool copied; /* the guest view is memory of its own: pages are copied into it */
+	int memfd;   /* -1 once released */
 	uint8_t *landing;
 	uint8_t *guest_view; /* NULL once released */
 	/* session thread */
-	bool copied;  /* the guest view is memory of its own: pages are copied into it */
 	bool matched; /* the source has it too */
 	struct rf_mr **chunks;
 	uint64_t nchunks, chunk_size;
@@ -47,6 +50,11 @@ void rf_dst_region_deregister(struct rf_dst_region *r);
 
 /* Bytes of its memory that are there; 0 once it is released. Any thread. */
 uint64_t rf_dst_region_resident(const struct rf_dst_region *r);
+
+/* With a guest view of its own: copies all that is there into it, and leaves holes out. */
+int rf_dst_region_copy_all(struct rf_dst_region *r);
+/* The same: the landing view is not needed any more. Deregistered before. */
+void rf_dst_region_drop_landing(struct rf_dst_region *r);
 
 /* Clears pages [first, first + count), which must be inside, without filling holes. */
 int rf_dst_region_clear(struct rf_dst_region *r, uint64_t first, uint64_t count);

@@ -15,6 +15,11 @@ static int load_state(struct rf_dest *d)
 
 	if (!d->postcopy)
 		rf_dst_lanes_stop(&d->lanes);
+	for (uint32_t i = 0; !d->postcopy && i < d->nregions; i++) {
+		rc = d->regions[i].copied ? rf_dst_region_copy_all(&d->regions[i]) : RF_OK;
+		if (rc != RF_OK)
+			return rf_dest_fail(d, rc, "region %s: cannot be copied", d->regions[i].id);
+	}
 	rc = d->cfg.guest.load_state(d->cfg.guest_arg, d->device, d->device_len);
 	if (rc != RF_OK)
 		return rf_dest_fail(d, rc, "the guest does not take its device state of %llu bytes",

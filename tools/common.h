@@ -139,6 +139,10 @@ struct output_opts {
 	RF_OPT_BOOL(T, mig.defer_hot, "defer-hot", 0, "yes", \
 		"send pages that are dirtied all the time last in their round")
 
+#define PLACEMENT_ROW(T) \
+	RF_OPT_CHOICE(T, placement, "placement", 0, "continue|copy", "continue", \
+		"destination: the guest's memory is what is written to, or its own and copied into")
+
 #define POSTCOPY_ROWS(T) \
 	RF_OPT_GROUP("Postcopy"), \
 	RF_OPT_CHOICE(T, mig.mode, "mode", 'M', "precopy|postcopy|hybrid", "precopy", \

@@ -20,7 +20,7 @@ struct demo_opts {
 	struct guest_opts guest;
 	struct migration_opts mig;
 	struct output_opts out;
-	const char *host;
+	const char *host, *placement;
 	uint64_t run_before, run_after;
 };
 
@@ -28,6 +28,7 @@ struct demo_opts {
 static const struct rf_opt table[] = {
 	GUEST_ROWS(struct demo_opts),
 	PROGRAM_ROWS(struct demo_opts),
+	PLACEMENT_ROW(struct demo_opts),
 	RF_OPT_DURATION(struct demo_opts, run_before, "run-before", 0, "TIME", "300ms",
 			"how long the guest runs before it is moved", 1000),
 	RF_OPT_DURATION(struct demo_opts, run_after, "run-after", 0, "TIME", "500ms",
@@ -115,6 +116,7 @@ static void receive_args(struct args *a, const struct demo_opts *o)
 	if (o->out.control)
 		add(a, "--control=%s.dest", o->out.control);
 	add(a, "--run-after=%llums", (unsigned long long)o->run_after);
+	add(a, "--placement=%s", o->placement);
 	add(a, "%s%s%s:0", strchr(o->host, ':') ? "[" : "", o->host,
 	    strchr(o->host, ':') ? "]" : "");
 }

@@ -14,11 +14,13 @@ struct receive_opts {
 	struct guest_opts guest;
 	struct migration_opts mig;
 	struct output_opts out;
+	const char *placement;
 	uint64_t run_after, accept_timeout, max_lanes;
 };
 
 static const struct rf_opt table[] = {
 	GUEST_ROWS(struct receive_opts),
+	PLACEMENT_ROW(struct receive_opts),
 	RF_OPT_DURATION(struct receive_opts, run_after, "run-after", 0, "TIME", "500ms",
 			"how long the guest runs here before it is stopped and checked, at least",
 			1000, .max = 86400000),
@@ -115,6 +117,8 @@ static int make_guest(const struct receive_opts *o, struct rf_dest *d, struct wa
 		.id = "ram",
 		.len = o->guest.memory,
 		.page_size = guest_page_size(&o->guest),
+		.placement =
+			!strcmp(o->placement, "copy") ? RF_PLACEMENT_COPY : RF_PLACEMENT_CONTINUE,
 	};
 	struct rf_dest_memory mem = {.size = sizeof(mem)};
 	struct rf_vm_cfg cfg;

@@ -44,19 +44,31 @@ struct rf_dest_cfg {
 	void *progress_arg;
 };
 
+/** What a guest's memory is, and how pages get into it. */
+enum rf_placement {
+	RF_PLACEMENT_CONTINUE, /**< a memfd the transport writes to as well: pages are only mapped
+				*/
+	RF_PLACEMENT_COPY,     /**< private anonymous memory: pages are copied from such a memfd,
+				    in postcopy one by one (UFFDIO_COPY), in precopy all at
+				    switch-over, while the guest stands still. For guests whose
+				    memory cannot be shared; takes twice the memory until
+				    rf_dest_run() returns */
+};
+
 /** A region the destination is ready to take; id, len and page size must be the source's. */
 struct rf_dest_region {
 	size_t size; /**< sizeof(struct rf_dest_region) */
 	char id[RF_REGION_ID_SIZE];
-	uint64_t len;	    /**< bytes */
-	uint32_t page_size; /**< host page: 4096, 2 MiB or 1 GiB */
+	uint64_t len;		     /**< bytes */
+	uint32_t page_size;	     /**< host page: 4096, 2 MiB or 1 GiB */
+	enum rf_placement placement; /**< default RF_PLACEMENT_CONTINUE */
 };
 
 /** Where a region's memory is on the destination. */
 struct rf_dest_memory {
 	size_t size;	  /**< sizeof(struct rf_dest_memory), set by the caller */
 	void *guest_view; /**< the mapping the guest runs on */
-	int memfd;	  /**< the file behind it */
+	int memfd;	  /**< the file behind it; -1 with RF_PLACEMENT_COPY */
 };
 
 /**
@@ -72,9 +84,9 @@ uint16_t rf_dest_port(const struct rf_dest *dst);
 
 /**
  * Declares a region and makes its memory: a memfd mapped twice, the landing view (written by
- * the transport) and the guest view (for the VMM). Sparse: nothing is populated. Each region keeps
- * a file descriptor of its own, so that it can be handed over alone: with many regions the limit
- * of open files (RLIMIT_NOFILE) must allow for them.
+ * the transport) and the guest view (for the VMM), or as its placement says. Sparse: nothing is
+ * populated. Each region keeps a file descriptor of its own, so that it can be handed over alone:
+ * with many regions the limit of open files (RLIMIT_NOFILE) must allow for them.
  * @param mem  optional, on success where the memory is. It belongs to the destination until
  *             rf_dest_delete() unless rf_dest_release_memory() hands it over.
  * @return RF_ERR_INVALID, RF_ERR_STATE after rf_dest_run(), RF_ERR_NO_MEMORY, RF_ERR_SYSTEM

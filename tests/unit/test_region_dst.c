@@ -53,10 +53,12 @@ static void specs_are_checked(void **state)
 		spec_of("ram", (1ull << 47) + RF_PAGE_SIZE, RF_PAGE_SIZE),
 		spec_of("ram", LEN, RF_PAGE_SIZE),
 		spec_of("ram", LEN, RF_PAGE_SIZE),
+		spec_of("ram", LEN, RF_PAGE_SIZE),
 	};
 	struct rf_dst_region r;
 
 	bad[COUNT_OF(bad) - 1].size = 1;
+	bad[COUNT_OF(bad) - 3].placement = (enum rf_placement)2;
 	memset(bad[COUNT_OF(bad) - 2].id, 'x', RF_REGION_ID_SIZE);
 	rf_log_set_level(RF_LOG_NONE);
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
@@ -189,6 +191,35 @@ static void keys_by_chunk(void **state)
 	rf_mem_hub_delete(&cfg.hub);
 }
 
+/* Its own memory, which gets what is there and no more. */
+static void a_copied_region_is_private(void **state)
+{
+	struct rf_dest_region s = spec_of("ram", LEN, RF_PAGE_SIZE);
+	unsigned char there[PAGES];
+	unsigned held = 0;
+	struct rf_dst_region r;
+
+	s.placement = RF_PLACEMENT_COPY;
+	assert_int_equal(rf_dst_region_init(&r, &s), RF_OK);
+	r.landing[3 * PAGE + 1] = 7;
+	r.landing[700 * PAGE] = 9;
+	assert_int_equal(rf_dst_region_copy_all(&r), RF_OK);
+	assert_int_equal(mincore(r.guest_view, LEN, there), 0);
+	for (unsigned i = 0; i < PAGES; i++)
+		held += there[i] & 1;
+	assert_int_equal(held, 2);
+	assert_int_equal(r.guest_view[3 * PAGE + 1], 7);
+	assert_int_equal(r.guest_view[700 * PAGE], 9);
+	/* the guest's writes are its own */
+	r.guest_view[3 * PAGE + 1] = 8;
+	assert_int_equal(r.landing[3 * PAGE + 1], 7);
+	rf_dst_region_drop_landing(&r);
+	assert_null(r.landing);
+	assert_int_equal(pages_held(&r), 0);
+	assert_int_equal(r.guest_view[3 * PAGE + 1], 8);
+	rf_dst_region_fini(&r);
+}
+
 static void huge_pages(void **state)
 {
 	struct rf_dest_region s = spec_of("ram", 4u << 20, 2u << 20);
@@ -220,6 +251,7 @@ int main(void)
 		cmocka_unit_test(clearing_fills_no_hole),
 		cmocka_unit_test(clearing_keeps_to_its_pages),
 		cmocka_unit_test(keys_by_chunk),
+		cmocka_unit_test(a_copied_region_is_private),
 		cmocka_unit_test(huge_pages),
 	};
 
