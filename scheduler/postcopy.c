@@ -8,6 +8,7 @@
  *   device state ─► state-loaded ─ run ─► running      (downtime ends)
  *   push the rest ─► postcopy-done
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,38 +112,66 @@ static int prepare(struct rf_source *src)
 /* What the destination lacks: everything with data, or what was not sent since it was written. */
 static int find_missing(struct rf_source *src)
 {
-	uint64_t pending = 0;
+	uint64_t pending = 0, skipped = 0, holes;
 
 	if (src->tracking)
 		return rf_source_harvest(src, &pending);
-	rf_source_find_data(src);
-	for (uint32_t i = 0; i < src->nregions; i++)
+	for (uint32_t i = 0; i < src->nregions; i++) {
+		int rc = rf_src_region_find_more(&src->regions[i], &holes);
+
+		if (rc != RF_OK)
+			return rf_source_fail(src, rc, "region %s: holes cannot be told: %s",
+					      src->regions[i].info.id, rf_err_str(rc));
+		skipped += holes;
 		pending += rf_bitmap_count(&src->regions[i].map.pending);
+	}
+	atomic_store(&src->count.skipped, skipped);
 	atomic_store(&src->count.remaining, pending * RF_PAGE_SIZE);
 	return RF_OK;
 }
 
+static int end_rounds(struct rf_source *src)
+{
+	rf_source_begin_round(src);
+	return rf_source_close_round(src, true);
+}
+
+static int load_state(struct rf_source *src)
+{
+	int rc = rf_source_send_state(src);
+
+	return rc == RF_OK ? rf_source_exchange(src, 0, RF_WIRE_STATE_LOADED) : rc;
+}
+
+/* While the guest stands still. The log says at info what took how long. */
+static const struct {
+	const char *name;
+	int (*take)(struct rf_source *src);
+} steps[] = {
+	{"pause", rf_source_pause},	 {"harvest", find_missing},
+	{"fences", end_rounds},		 {"keys", rf_source_need_pending},
+	{"missing pages", tell_missing}, {"urgent lanes", start_urgent},
+	{"device state", load_state},	 {"hand-over", rf_source_hand_over},
+};
+
 static int switch_to_postcopy(struct rf_source *src)
 {
-	int rc = rf_source_pause(src);
+	char parts[256] = "";
+	size_t len = 0;
 
-	if (rc == RF_OK)
-		rc = find_missing(src);
-	if (rc == RF_OK) {
-		rf_source_begin_round(src);
-		rc = rf_source_close_round(src, true);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		uint64_t begin = rf_now_ns(src->clock);
+		int rc = steps[i].take(src);
+
+		if (rc != RF_OK)
+			return rc;
+		len += (size_t)snprintf(parts + len, sizeof(parts) - len, "%s %s %.2f",
+					i ? "," : "", steps[i].name,
+					rf_ns_to_ms(rf_now_ns(src->clock) - begin));
 	}
-	if (rc == RF_OK)
-		rc = rf_source_need_pending(src);
-	if (rc == RF_OK)
-		rc = tell_missing(src);
-	if (rc == RF_OK)
-		rc = start_urgent(src);
-	if (rc == RF_OK)
-		rc = rf_source_send_state(src);
-	if (rc == RF_OK)
-		rc = rf_source_exchange(src, 0, RF_WIRE_STATE_LOADED);
-	return rc == RF_OK ? rf_source_hand_over(src) : rc;
+	rf_info("source", "switched to postcopy in %.2f ms:%s",
+		atomic_load(&src->count.downtime_ms), parts);
+	return RF_OK;
 }
 
 /* All is posted: the destination says when all is in place. */

@@ -85,19 +85,31 @@ void rf_src_region_deregister(struct rf_src_region *r)
 struct data_walk {
 	struct rf_dirty_map *map;
 	struct rf_bitmap *data;
+	uint64_t base; /* page at which the walk begins */
 	uint64_t found;
 };
 
 static int mark_extent(void *arg, uint64_t offset, uint64_t len)
 {
 	struct data_walk *w = arg;
-	uint64_t first = offset / RF_PAGE_SIZE;
-	uint64_t end = (offset + len + RF_PAGE_SIZE - 1) / RF_PAGE_SIZE;
+	uint64_t first = w->base + offset / RF_PAGE_SIZE;
+	uint64_t end = w->base + (offset + len + RF_PAGE_SIZE - 1) / RF_PAGE_SIZE;
 
 	rf_bitmap_set_range(&w->map->pending, first, end - first);
 	rf_bitmap_set_range(w->data, first, end - first);
 	w->found += end - first;
 	return 0;
+}
+
+/* Marks what holds data of [first, end). */
+static int walk_data(struct rf_src_region *r, uint64_t first, uint64_t end, struct data_walk *w)
+{
+	uint64_t at = first * RF_PAGE_SIZE, len = (end - first) * RF_PAGE_SIZE;
+
+	w->base = first;
+	if (r->info.memfd < 0)
+		return rf_extent_walk_anon(r->addr + at, len, mark_extent, w);
+	return rf_extent_walk_file(r->info.memfd, r->info.memfd_offset + at, len, mark_extent, w);
 }
 
 void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes)
@@ -106,11 +118,7 @@ void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes)
 	int rc;
 
 	rf_bitmap_clear_range(&r->map.pending, 0, r->map.npages);
-	if (r->info.memfd >= 0)
-		rc = rf_extent_walk_file(r->info.memfd, r->info.memfd_offset, r->info.len,
-					 mark_extent, &w);
-	else
-		rc = rf_extent_walk_anon(r->addr, r->info.len, mark_extent, &w);
+	rc = walk_data(r, 0, r->map.npages, &w);
 	if (rc != RF_OK) {
 		/* Whoever cannot tell holes sends everything; zero pages are still announced. */
 		rf_info("source", "region %s: holes cannot be told (%s), all pages are read",
@@ -120,6 +128,34 @@ void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes)
 		w.found = r->map.npages;
 	}
 	*holes = r->map.npages - w.found;
+}
+
+/* Holes up to this many pages are not looked at again: they are sent, and found out to be zero
+ * when their turn comes. */
+#define SMALL_HOLE 512u
+
+int rf_src_region_find_more(struct rf_src_region *r, uint64_t *holes)
+{
+	struct data_walk w = {.map = &r->map, .data = &r->data};
+	uint64_t npages = r->map.npages, hole = 0, end;
+
+	while (hole < npages &&
+	       (hole = rf_bitmap_find_clear(&r->data, hole, npages)) != RF_BITMAP_NONE) {
+		int rc = RF_OK;
+
+		end = rf_bitmap_find_set(&r->data, hole, npages);
+		if (end == RF_BITMAP_NONE)
+			end = npages;
+		if (end - hole <= SMALL_HOLE)
+			rf_bitmap_set_range(&r->map.pending, hole, end - hole);
+		else
+			rc = walk_data(r, hole, end, &w);
+		if (rc != RF_OK)
+			return rc;
+		hole = end;
+	}
+	*holes = npages - rf_bitmap_count(&r->map.pending);
+	return RF_OK;
 }
 
 /* Pages from `page` on that are a hole now, 0 if it holds data. That a page holds data is kept,

@@ -69,6 +69,11 @@ void rf_src_region_deregister(struct rf_src_region *r);
  */
 void rf_src_region_find_data(struct rf_src_region *r, uint64_t *holes);
 
+/* Later, without tracking, while the guest stands still: what held nothing at find_data and may
+ * hold data now is pending too. Looks at large holes only; small ones, of which there may be very
+ * many, become pending without a look. */
+int rf_src_region_find_more(struct rf_src_region *r, uint64_t *holes);
+
 /*
  * Looks at claimed pages from `first` on: true if that one is zero; *count: how many up to end
  * are like it. A hole of the file is zero without being read, for reading it would fill it.

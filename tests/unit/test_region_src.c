@@ -237,6 +237,37 @@ static void a_file_that_cannot_tell_is_all_data(void **state)
 	close_fixture(&f);
 }
 
+/* What comes into being after the search is found by looking at holes again; small ones count as
+ * data without a look. */
+static void holes_that_are_filled_later_are_found(void **state)
+{
+	for (int anonymous = 0; anonymous < 2; anonymous++) {
+		for (int much = 0; much < 2; much++) {
+			uint64_t before = much ? PAGES - 200 : 3, holes = 0, pending;
+			struct fixture f;
+
+			open_fixture(&f, anonymous);
+			for (uint64_t i = 100; i < 100 + before; i++)
+				f.map[i * PAGE] = 1;
+			assert_int_equal(rf_src_region_init(&f.r, &f.info), RF_OK);
+			rf_src_region_find_data(&f.r, &holes);
+			assert_int_equal(holes, PAGES - before);
+			f.map[0] = f.map[50 * PAGE] = f.map[(PAGES - 1) * PAGE] = 1;
+			assert_int_equal(rf_src_region_find_more(&f.r, &holes), RF_OK);
+			/* the hole in front is small, the one behind is not if there is little data
+			 */
+			pending = much ? PAGES : 100 + before + 1;
+			assert_int_equal(rf_bitmap_count(&f.r.map.pending), pending);
+			assert_int_equal(holes, PAGES - pending);
+			assert_true(rf_bitmap_test(&f.r.map.pending, 0));
+			assert_true(rf_bitmap_test(&f.r.map.pending, 50));
+			assert_true(rf_bitmap_test(&f.r.map.pending, PAGES - 1));
+			rf_src_region_fini(&f.r);
+			close_fixture(&f);
+		}
+	}
+}
+
 static void an_empty_file_has_nothing(void **state)
 {
 	struct fixture f;
@@ -311,6 +342,7 @@ int main(void)
 		cmocka_unit_test(a_region_may_begin_within_its_file),
 		cmocka_unit_test(holes_of_anonymous_memory_are_left_alone),
 		cmocka_unit_test(a_file_that_cannot_tell_is_all_data),
+		cmocka_unit_test(holes_that_are_filled_later_are_found),
 		cmocka_unit_test(an_empty_file_has_nothing),
 		cmocka_unit_test(claimed_holes_are_zero_and_stay_holes),
 		cmocka_unit_test(chunks_cover_the_region),
