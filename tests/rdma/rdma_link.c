@@ -154,7 +154,8 @@ uint32_t rdma_link_move(struct rdma_link *r, size_t len, uint32_t piece, uint32_
 	uint64_t off = 0;
 	int rc = RF_NO_RESOURCE;
 
-	while (r->l.at_dst.fences == fences && rdma_now_ms() - start < limit) {
+	while (r->l.at_dst.fences == fences && !r->l.at_src.err && !r->l.at_dst.err &&
+	       rdma_now_ms() - start < limit) {
 		struct rf_write w = rdma_link_write_of(r, off, piece);
 
 		if (off < len && rf_lane_write(r->l.src, &w, 1) == 1)
