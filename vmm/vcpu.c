@@ -69,7 +69,11 @@ bool rf_vcpu_checkpoint(struct rf_vcpu *v)
 	for (;;) {
 		uint64_t now = rf_now_ns(&rf_clock_monotonic);
 
-		__atomic_store_n(&v->attention, 0, __ATOMIC_RELAXED);
+		/* A throttled vCPU that can looks at the clock itself, page by page: where many
+		 * threads share a processor a tick may come far too late. */
+		__atomic_store_n(&v->attention, vm->throttle != 0, __ATOMIC_RELAXED);
+		if (rf_vcpu_slice_is_over(v, now))
+			v->throttled = true;
 		go_on = vm->want != RF_VM_WANT_QUIT;
 		if (!go_on)
 			break;

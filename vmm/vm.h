@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "common/log.h"
+#include "vmm/duty.h"
 #include "vmm/guest.h"
 #include "vmm/pace.h"
 #include "vmm/program.h"
@@ -48,7 +49,8 @@ struct rf_vcpu {
 	bool halted;	/* will not run again: found a wrong cell, or died */
 	bool throttled; /* is to stand still for its share of time */
 	uint64_t ran_since;
-	uint64_t slept_ns; /* by throttle, so far */
+	uint64_t stop_until; /* stands still for its throttle; 0: it does not */
+	struct rf_duty duty;
 	struct rf_pace pace;
 	char death[160]; /* why KVM_RUN failed; empty: it did not */
 
@@ -161,6 +163,8 @@ void rf_vm_wait_until(struct rf_vm *vm, uint64_t ns);
 /* throttle.c */
 int rf_vm_throttle(struct rf_vm *vm, unsigned percent);
 void rf_vm_stop_throttle(struct rf_vm *vm); /* want is QUIT */
+/* Lock held: it has run for a slice. */
+bool rf_vcpu_slice_is_over(const struct rf_vcpu *v, uint64_t now);
 /* Lock held, own thread: stands still in proportion to the time it ran. */
 void rf_vcpu_sleep_throttled(struct rf_vcpu *v);
 

@@ -2,6 +2,7 @@
 /* Dirty rate and throttle. Machines are noisy: ratios with wide bounds. */
 #include "tests/unit/guest_fixture.h"
 
+#include "vmm/duty.h"
 #include "vmm/pace.h"
 
 #define MS 1000000ull
@@ -156,6 +157,75 @@ static void pace_adds_up(void **state)
 	assert_true(q.due_ns <= now);
 }
 
+/* The share a vCPU runs when ticks and wake-ups come late by up to `late`; the longest stop it is
+ * told to make. */
+static double run_share(unsigned percent, uint64_t late, uint64_t *longest)
+{
+	uint64_t seed = 42, ran = 0, stood = 0;
+	struct rf_duty d = {0};
+
+	*longest = 0;
+	for (unsigned i = 0; i < 20000; i++) {
+		uint64_t slice = rf_duty_slice(percent), stop;
+
+		slice += late ? next_random(&seed) % late : 0;
+		stop = rf_duty_stop(&d, slice, percent);
+		if (stop > *longest)
+			*longest = stop;
+		if (stop && late)
+			stop += next_random(&seed) % late;
+		rf_duty_stopped(&d, stop);
+		ran += slice;
+		stood += stop;
+	}
+	return (double)ran / (double)(ran + stood);
+}
+
+static void no_stop_is_longer_than_a_period(void **state)
+{
+	for (unsigned percent = 1; percent <= 99; percent++) {
+		uint64_t longest;
+		double share = run_share(percent, 0, &longest), want = (100 - percent) / 100.0;
+
+		assert_true(longest <= RF_DUTY_PERIOD_NS);
+		if (share < want * 0.99 || share > want * 1.01)
+			fail_msg("%u percent: runs %.4f of the time", percent, share);
+	}
+}
+
+/* Of ticks that come late by up to 50 us at most half of the time is its slice's. */
+static void late_ticks_do_not_change_the_share(void **state)
+{
+	for (unsigned percent = 1; percent <= 95; percent++) {
+		uint64_t longest;
+		double share = run_share(percent, 50000, &longest), want = (100 - percent) / 100.0;
+
+		assert_true(longest <= RF_DUTY_PERIOD_NS);
+		if (share < want * 0.98 || share > want * 1.02)
+			fail_msg("%u percent: runs %.4f of the time", percent, share);
+	}
+}
+
+/* One slice of 30 ms at 90 percent owes 270 ms: paid in stops of 10 ms, with slices in between. */
+static void a_long_slice_is_paid_bit_by_bit(void **state)
+{
+	struct rf_duty d = {0};
+	unsigned stops = 0;
+	uint64_t stop = rf_duty_stop(&d, 30 * MS, 90);
+
+	while (stop == RF_DUTY_PERIOD_NS && stops < 1000) {
+		rf_duty_stopped(&d, stop);
+		stop = rf_duty_stop(&d, MS / 10, 90);
+		stops++;
+	}
+	assert_true(stops > 27 && stops < 35);
+	/* nobody stands still for hours for what a sleeping laptop owes */
+	(void)rf_duty_stop(&d, 3600000 * MS, 99);
+	assert_int_equal(d.owed_ns, RF_DUTY_MAX_OWED_NS);
+	rf_duty_stopped(&d, 3600000 * MS);
+	assert_int_equal(d.owed_ns, -RF_DUTY_PERIOD_NS);
+}
+
 int main(void)
 {
 	static struct guest_tests g;
@@ -163,6 +233,9 @@ int main(void)
 
 	add_rows(&g, batches_keep_exits_few, &pure, 1);
 	add_rows(&g, pace_adds_up, &pure, 1);
+	add_rows(&g, no_stop_is_longer_than_a_period, &pure, 1);
+	add_rows(&g, late_ticks_do_not_change_the_share, &pure, 1);
+	add_rows(&g, a_long_slice_is_paid_bit_by_bit, &pure, 1);
 	add_rows(&g, dirty_rate_is_kept, paced_rows, COUNT_OF(paced_rows));
 	add_rows(&g, throttle_slows_a_paced_guest, paced_rows, COUNT_OF(paced_rows));
 	add_rows(&g, slow_guest_pauses_at_once, paced_rows, COUNT_OF(paced_rows));
