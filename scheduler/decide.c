@@ -9,7 +9,8 @@
 #include "common/log.h"
 #include "scheduler/source.h"
 
-#define MIB 1048576.0
+#define MIB	   1048576.0
+#define WARM_BYTES (1.0 * MIB) /* so many of later rounds tell more than all of the first one */
 
 void rf_source_note_sample(struct rf_source *src, const struct rf_sync_sample *s)
 {
@@ -29,6 +30,12 @@ void rf_source_note_sample(struct rf_source *src, const struct rf_sync_sample *s
 	atomic_fetch_add(&c->avoided, s->avoided);
 }
 
+double rf_source_bandwidth(const struct rf_source *src)
+{
+	return src->rate.bytes >= WARM_BYTES ? rf_rate_get(&src->rate)
+					     : rf_rate_get(&src->cold_rate);
+}
+
 static bool can_throttle(const struct rf_source *src)
 {
 	return src->cfg.auto_converge && src->cfg.guest.throttle && !src->throttle_broken;
@@ -42,7 +49,7 @@ static void fill(const struct rf_source *src, uint64_t remaining, bool in_round,
 	*in = (struct rf_converge_in){
 		.in_round = in_round,
 		.remaining = remaining,
-		.bandwidth = rf_rate_get(&src->rate),
+		.bandwidth = rf_source_bandwidth(src),
 		.avail_bandwidth = (double)cfg->avail_switchover_bandwidth,
 		.max_bandwidth = atomic_load(&src->limits.max_bandwidth),
 		.dirty_rate = rf_rate_get(&src->dirty),
@@ -101,7 +108,8 @@ static enum rf_converge_action decide(struct rf_source *src, uint64_t remaining,
 	src->memory = out.memory;
 	src->sent_pages = 0;
 	src->again = 0;
-	atomic_store(&src->count.expected_ms, out.expected_downtime);
+	if (!in_round) /* what it finds so far is not what the round will leave */
+		atomic_store(&src->count.expected_ms, out.expected_downtime);
 	if (out.hopeless)
 		say_hopeless(src, &in, &out);
 	if (out.action == RF_CONVERGE_THROTTLE)

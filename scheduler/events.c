@@ -20,7 +20,7 @@ static int give_up(struct rf_source *src)
 		"not finished after %u ms: remaining %.1f MiB at %.0f MiB/s, dirtied %.0f MiB/s; "
 		"raise --timeout or --downtime-limit",
 		src->cfg.timeout, (double)atomic_load(&src->count.remaining) / 1048576,
-		rf_rate_get(&src->rate) / 1048576, rf_rate_get(&src->dirty) / 1048576);
+		rf_source_bandwidth(src) / 1048576, rf_rate_get(&src->dirty) / 1048576);
 }
 
 /* The time for the whole migration is over. */

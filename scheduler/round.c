@@ -101,12 +101,27 @@ static int add_write(struct rf_source *src, const struct rf_write *w)
 	return RF_OK;
 }
 
+/* Registering takes its time once, and says nothing about the link's bandwidth. */
+static int need_chunk(struct rf_source *src, uint32_t region, uint64_t i, struct rf_src_chunk **out)
+{
+	uint64_t begin;
+	int rc;
+
+	*out = &src->regions[region].chunks[i];
+	if ((*out)->state == RF_CHUNK_READY && (*out)->mr)
+		return RF_OK;
+	begin = rf_now_ns(src->clock);
+	rc = rf_source_need_chunk(src, region, i, out);
+	src->idle_ns += rf_now_ns(src->clock) - begin;
+	return rc;
+}
+
 static int send_data(struct rf_source *src, const struct rf_piece *p)
 {
 	struct rf_src_region *r = &src->regions[p->region];
 	uint64_t at = p->pages.first * RF_PAGE_SIZE, end = at + p->pages.count * RF_PAGE_SIZE;
 	struct rf_src_chunk *chunk;
-	int rc = rf_source_need_chunk(src, p->region, at / src->cfg.chunk_size, &chunk);
+	int rc = need_chunk(src, p->region, at / src->cfg.chunk_size, &chunk);
 
 	while (rc == RF_OK && at < end) {
 		uint64_t piece = src->share.limiter ? rf_source_window(src).piece : end - at;
@@ -189,8 +204,11 @@ int rf_source_close_round(struct rf_source *src, bool last)
 	if (rc == RF_OK)
 		rc = end_round(src, last);
 	/* What the end of a round costs by itself shows where little was in flight. */
-	if (rc == RF_OK && src->round_bytes < RF_BULK_WINDOW)
-		src->ack_ms = rf_ns_to_ms(rf_now_ns(src->clock) - sent);
+	if (rc == RF_OK && src->round_bytes < RF_BULK_WINDOW) {
+		double ms = rf_ns_to_ms(rf_now_ns(src->clock) - sent);
+
+		src->ack_ms = src->ack_ms > 0 ? (3 * src->ack_ms + ms) / 4 : ms;
+	}
 	return rc;
 }
 
@@ -216,7 +234,8 @@ int rf_source_round(struct rf_source *src, bool last)
 		return rc;
 	atomic_store(&src->count.deferred, src->cursor.deferred);
 	done = rf_now_ns(src->clock);
-	rf_rate_add(&src->rate, src->round_bytes, (double)(done - start - src->idle_ns) / 1e9);
+	rf_rate_add(src->round == 1 ? &src->cold_rate : &src->rate, src->round_bytes,
+		    (double)(done - start - src->idle_ns) / 1e9);
 	atomic_fetch_add(last ? &src->count.downtime_bytes : &src->count.precopy_bytes,
 			 src->round_bytes);
 	if (src->round_bytes)

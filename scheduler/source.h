@@ -127,13 +127,14 @@ struct rf_source {
 	uint64_t pushed;		/* bytes */
 	struct rf_pacer pacer;		/* of the rounds, then of the push */
 	struct rf_limiter_member share; /* of cfg.limiter; likewise */
-	uint64_t idle_ns; /* of this round: the limit let nothing go, nothing was in flight */
-	uint64_t window;  /* bytes, as last decided */
+	uint64_t idle_ns;		/* of this round: what kept it waiting was not the link */
+	uint64_t window;		/* bytes, as last decided */
 	struct rf_link_rate link_rate;
 	int sleep_ms;	      /* when to look again though nothing came; 0: as usual */
 	bool throttle_broken; /* the guest refused */
 	uint64_t pause_ns;
-	struct rf_rate rate;
+	/* Bandwidth; of the first round apart, in which the destination's memory is made. */
+	struct rf_rate cold_rate, rate;
 	double ack_ms;	      /* end of a round to its acknowledgement, smoothed */
 	uint64_t round_bytes; /* data bytes of this round */
 	bool last_round;      /* the guest is paused */
@@ -177,6 +178,8 @@ enum rf_converge_action rf_source_decide(struct rf_source *src, uint64_t pending
 /* In a round, if the sync thread has harvested. Cheap if not. */
 int rf_source_decide_in_round(struct rf_source *src);
 void rf_source_expect_postcopy(struct rf_source *src);
+/* Of the link, as measured: bytes a second, 0 if it is not known yet. */
+double rf_source_bandwidth(const struct rf_source *src);
 
 /* Makes pending what holds data, without touching it. */
 void rf_source_find_data(struct rf_source *src);

@@ -58,6 +58,18 @@ static void park(struct rf_vcpu *v)
 	v->ran_since = rf_now_ns(&rf_clock_monotonic);
 }
 
+/* A vCPU that waits for its rate counts as running: its slices end all the same. */
+static uint64_t end_of_wait(const struct rf_vcpu *v, uint64_t now)
+{
+	uint64_t end = now + WAIT_SLICE_NS;
+
+	if (v->pace.due_ns < end)
+		end = v->pace.due_ns;
+	if (v->vm->throttle && v->ran_since + rf_duty_slice(v->vm->throttle) < end)
+		end = v->ran_since + rf_duty_slice(v->vm->throttle);
+	return end;
+}
+
 bool rf_vcpu_checkpoint(struct rf_vcpu *v)
 {
 	struct rf_vm *vm = v->vm;
@@ -82,9 +94,7 @@ bool rf_vcpu_checkpoint(struct rf_vcpu *v)
 		else if (v->throttled)
 			rf_vcpu_sleep_throttled(v);
 		else if (v->pace.due_ns > now)
-			rf_vm_wait_until(vm, v->pace.due_ns - now > WAIT_SLICE_NS
-						     ? now + WAIT_SLICE_NS
-						     : v->pace.due_ns);
+			rf_vm_wait_until(vm, end_of_wait(v, now));
 		else
 			break;
 	}

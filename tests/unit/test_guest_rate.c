@@ -93,7 +93,7 @@ static void expect_throttled(const struct guest_case *c, const unsigned *percent
 /* Also for a guest that does not use all its time. */
 static void throttle_slows_a_paced_guest(void **state)
 {
-	expect_throttled(*state, (const unsigned[]){0, 75}, (const double[]){1, 0.6}, 2);
+	expect_throttled(*state, (const unsigned[]){0, 75, 99}, (const double[]){1, 0.6, 0.15}, 3);
 }
 
 static void throttle_slows_and_lets_go(void **state)
