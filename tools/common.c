@@ -80,6 +80,7 @@ void guest_config(const struct guest_opts *g, struct rf_vm_cfg *cfg)
 		.working_set = g->working_set,
 		.dirty_rate = g->dirty_rate,
 		.fill = g->fill,
+		.hot = (unsigned)g->hot,
 		.seed = g->seed,
 		.pattern = g->pattern && !strcmp(g->pattern, "sequential") ? RF_PATTERN_SEQUENTIAL
 									   : RF_PATTERN_RANDOM,

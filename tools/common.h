@@ -22,7 +22,7 @@ struct json_object;
 struct guest_opts {
 	const char *kind, *pattern, *tracker;
 	const char *page_size;
-	uint64_t memory, vcpus, working_set, dirty_rate, fill, seed;
+	uint64_t memory, vcpus, working_set, dirty_rate, fill, seed, hot;
 };
 
 /* Options of the migration; the destination has a few of them. */
@@ -69,6 +69,9 @@ struct output_opts {
 		"memory the guest's program walks, checks and writes"), \
 	RF_OPT_SIZE(T, guest.dirty_rate, "dirty-rate", 0, "SIZE", "0", \
 		"bytes of pages written a second; 0: as fast as it can"), \
+	RF_OPT_UINT(T, guest.hot, "hot", 0, "PERCENT", "0", \
+		"part of the working set the first of several vCPUs walks; 0: all walk as much", \
+		.max = 99), \
 	RF_OPT_SIZE(T, guest.fill, "fill", 0, "SIZE", "0", \
 		"incompressible data behind the working set"), \
 	RF_OPT_CHOICE(T, guest.pattern, "pattern", 0, "random|sequential", "random", \

@@ -146,6 +146,7 @@ static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
 	add(a, "--working-set=%llu", (unsigned long long)o->guest.working_set);
 	add(a, "--dirty-rate=%llu", (unsigned long long)o->guest.dirty_rate);
 	add(a, "--fill=%llu", (unsigned long long)o->guest.fill);
+	add(a, "--hot=%llu", (unsigned long long)o->guest.hot);
 	add(a, "--pattern=%s", o->guest.pattern);
 	add(a, "--seed=%llu", (unsigned long long)o->guest.seed);
 	add(a, "--tracker=%s", o->guest.tracker);

@@ -9,7 +9,7 @@ bool rf_guest_params_ok(const struct rf_guest_params *p, uint64_t memory, unsign
 	return p->magic == RF_PROGRAM_MAGIC && p->memory == memory && p->vcpus == vcpus &&
 	       p->pages >= vcpus &&
 	       p->pages <= (memory - RF_PROGRAM_WORKING_SET) / RF_PROGRAM_PAGE &&
-	       p->sequential <= 1;
+	       p->sequential <= 1 && p->hot < 100;
 }
 
 static void fill_memory(struct rf_vm *vm)
@@ -34,6 +34,7 @@ int rf_vm_boot_memory(struct rf_vm *vm)
 		.seed = cfg->seed,
 		.sequential = cfg->pattern == RF_PATTERN_SEQUENTIAL,
 		.dirty_rate = cfg->dirty_rate,
+		.hot = cfg->hot,
 		.batch = rf_pace_batch(cfg->dirty_rate / cfg->vcpus),
 	};
 

@@ -41,6 +41,8 @@ struct rf_vm_cfg {
 	uint64_t working_set; /* bytes walked, of all vCPUs together */
 	uint64_t dirty_rate;  /* bytes of pages dirtied a second, all vCPUs; 0: full speed */
 	uint64_t fill;	      /* bytes of incompressible data put behind the working set */
+	unsigned hot;	      /* percent of the working set that vCPU 0 walks, as fast as each other
+				 vCPU its share of the rest; 0 (or one vCPU): shares are even */
 	uint64_t seed;
 	enum rf_guest_pattern pattern;
 	const char *tracker; /* "auto", "kvm-log", "kvm-ring", "uffd-wp", "soft-dirty", "manual" */

@@ -48,6 +48,7 @@ struct rf_guest_params {
 	uint64_t sequential; /* 1: ascending, 0: permuted */
 	uint64_t dirty_rate; /* bytes a second of all vCPUs, 0: full speed */
 	uint64_t batch;	     /* pages between two EXIT_PACE, 0: never */
+	uint64_t hot;	     /* percent of the working set that vCPU 0 has; 0: shares are even */
 };
 
 struct rf_guest_control {
@@ -86,7 +87,16 @@ static inline uint64_t rf_program_value_before(uint64_t seed, uint64_t address, 
 /* First page of a vCPU's share, counted from the working set's begin; of vCPU n: its end. */
 static inline uint64_t rf_program_share(const struct rf_guest_params *p, uint64_t vcpu)
 {
-	return p->pages * vcpu / p->vcpus;
+	uint64_t others = p->vcpus - 1, first = p->pages / 100 * p->hot;
+
+	if (!p->hot || !others)
+		return p->pages * vcpu / p->vcpus;
+	/* No share is empty. */
+	if (!first)
+		first = 1;
+	if (first > p->pages - others)
+		first = p->pages - others;
+	return vcpu ? first + (p->pages - first) * (vcpu - 1) / others : 0;
 }
 
 /*
