@@ -195,6 +195,15 @@ static int push_huge(struct rf_source *src, const struct item *it)
 	return announce(src, it, &it->pages, false);
 }
 
+/* Nothing is in the middle of being pushed any more: who waits for it looks again. */
+static void release_item(struct rf_source *src)
+{
+	if (!rf_bulk_current_clear(&src->urgent.current))
+		return;
+	for (unsigned i = 0; i < src->nurgents; i++)
+		rf_poller_wake(src->urgents[i].poller);
+}
+
 /* Claims what comes next at or after page, having told before what it is going to claim. */
 static bool claim_item(struct rf_source *src, uint32_t region, uint64_t page, struct item *it)
 {
@@ -227,19 +236,11 @@ static bool claim_item(struct rf_source *src, uint32_t region, uint64_t page, st
 			if (rf_dirty_map_claim(&r->map, page, page + max, max, &it->pages))
 				return true;
 		}
-		rf_bulk_current_clear(current); /* an urgent sender was faster */
+		release_item(src); /* an urgent sender was faster */
 		page += unit;
 		if (page >= r->map.npages)
 			return false;
 	}
-}
-
-static void release_item(struct rf_source *src)
-{
-	if (!rf_bulk_current_clear(&src->urgent.current))
-		return;
-	for (unsigned i = 0; i < src->nurgents; i++)
-		rf_poller_wake(src->urgents[i].poller);
 }
 
 static int push_item(struct rf_source *src, struct item *it)
@@ -255,17 +256,19 @@ static int push_item(struct rf_source *src, struct item *it)
 	return rc;
 }
 
-/* --locality follow: behind the page that was last asked for, most likely the next ones. */
-static void follow_faults(struct rf_source *src, uint32_t *region, uint64_t *page,
+/* --locality follow: behind the page that was last asked for, most likely the next ones. True: the
+ * turn begins anew there. */
+static bool follow_faults(struct rf_source *src, uint32_t *region, uint64_t *page,
 			  uint64_t *followed)
 {
 	uint64_t last = atomic_load_explicit(&src->urgent.last_fault, memory_order_relaxed);
 
 	if (!src->cfg.follow_faults || last == *followed)
-		return;
+		return false;
 	*followed = last;
 	*region = (uint32_t)(last >> 40);
 	*page = last & ((1ull << 40) - 1);
+	return true;
 }
 
 int rf_source_push(struct rf_source *src)
@@ -278,7 +281,8 @@ int rf_source_push(struct rf_source *src)
 	while (rc == RF_OK && src->expect && empty <= src->nregions) {
 		struct item it;
 
-		follow_faults(src, &region, &page, &followed);
+		if (follow_faults(src, &region, &page, &followed))
+			empty = 0;
 		/* Nothing is claimed before it can go: it would only be in the way of requests. */
 		rc = wait_for_room(src, RF_PAGE_SIZE);
 		if (rc != RF_OK || !src->expect)
