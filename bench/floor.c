@@ -214,7 +214,7 @@ static int touch_all(struct end *e, const struct run *r, struct rf_histogram *h)
 			return -1;
 		toucher_join(&t);
 		if (atomic_load(&t.wrong))
-			return say_error("a page has other contents than at the client");
+			return say_error("a page has other contents than it should");
 		if (!lives(e))
 			return say_code(atomic_load(&e->error), "%s", rf_lane_error(e->lane));
 	}

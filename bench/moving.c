@@ -172,7 +172,7 @@ static int move(struct mover *mv, const struct run *r, uint64_t len)
 	if (mv->touching)
 		toucher_join(&mv->touch);
 	if (atomic_load(&mv->touch.wrong))
-		return say_error("a page has other contents than at the client");
+		return say_error("a page has other contents than it should");
 	add_parts(mv);
 	rf_dest_delete(&mv->dest);
 	return 0;

@@ -24,11 +24,16 @@ static void shuffle(uint64_t *order, uint64_t n)
 	}
 }
 
+static volatile uint64_t *place_of(const struct toucher *t, uint64_t i)
+{
+	return (volatile uint64_t *)(t->view + t->order[i] * t->page_size + i * 8 % t->page_size);
+}
+
+/* Reads, and writes something else, which must stay. */
 static void touch(struct toucher *t, uint64_t i)
 {
 	uint64_t page = t->order[i], then, word;
-	const volatile uint64_t *at =
-		(const volatile uint64_t *)(t->view + page * t->page_size + i * 8 % t->page_size);
+	volatile uint64_t *at = place_of(t, i);
 
 	then = rf_now_ns(&rf_clock_monotonic);
 	word = *at;
@@ -36,6 +41,15 @@ static void touch(struct toucher *t, uint64_t i)
 		rf_histogram_add(t->h, rf_now_ns(&rf_clock_monotonic) - then);
 	if (word != guest_memory_word(page))
 		atomic_fetch_add(&t->wrong, 1);
+	*at = ~word;
+}
+
+/* Was a page written after the guest had it? */
+static void check_writes(struct toucher *t)
+{
+	for (uint64_t i = 0; i < toucher_touched(t); i++)
+		if (*place_of(t, i) != ~guest_memory_word(t->order[i]))
+			atomic_fetch_add(&t->wrong, 1);
 }
 
 static void *touch_all(void *arg)
@@ -81,6 +95,8 @@ void toucher_join(struct toucher *t)
 {
 	for (unsigned i = 0; t->order && i < t->nthreads; i++)
 		pthread_join(t->thread[i], NULL);
+	if (t->order)
+		check_writes(t);
 	free(t->order);
 	t->order = NULL;
 }

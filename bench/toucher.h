@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Threads that do what a guest does to memory that is not there: touch host pages, each once and
- * in random order, and take the time from the touch to its return.
+ * in random order, and take the time from the touch to its return. Each page is written to, too.
  */
 #ifndef RF_BENCH_TOUCHER_H
 #define RF_BENCH_TOUCHER_H
@@ -17,7 +17,7 @@
 
 struct toucher {
 	/* fixed when started */
-	const uint8_t *view;
+	uint8_t *view;
 	uint64_t npages; /* host pages */
 	uint32_t page_size;
 	unsigned nthreads;
@@ -38,7 +38,8 @@ struct toucher {
 
 /* Starts the threads; 0, or -1 after a line on stderr. */
 int toucher_start(struct toucher *t);
-/* Waits until they have touched what they may. */
+/* Waits until they have touched what they may, and counts pages that lost what was written there:
+ * when no more pages come. */
 void toucher_join(struct toucher *t);
 /* Touches so far, of all threads; more may have begun. */
 uint64_t toucher_touched(const struct toucher *t);
