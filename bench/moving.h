@@ -15,8 +15,9 @@
 #include "bench/session.h"
 #include "common/histogram.h"
 
-#define MOVING_WARM_UP 16	  /* first touches of a migration, which do not count */
-#define MOVING_PIECE   (1u << 20) /* as rf_source_cfg.piece_size has it */
+#define MOVING_WARM_UP	16	   /* first touches of a migration, which do not count */
+#define MOVING_PATIENCE 100000	   /* ms to set a migration up; the source fills its memory first */
+#define MOVING_PIECE	(1u << 20) /* as rf_source_cfg.piece_size has it */
 
 /* What is pushed meanwhile. */
 enum moving_bulk {

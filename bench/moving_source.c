@@ -70,6 +70,7 @@ static int move(struct home *h, uint16_t port, uint64_t len)
 		.host = h->s->peer.peer_host,
 		.port = port,
 		.transport = transport,
+		.connect_timeout = MOVING_PATIENCE,
 		.link_timeout = (uint32_t)o->link_timeout,
 		.mode = RF_MODE_POSTCOPY,
 		.urgent_lanes = (unsigned)o->want.urgent_lanes,
