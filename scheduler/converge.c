@@ -144,3 +144,25 @@ double rf_rate_get(const struct rf_rate *r)
 {
 	return r->seconds > 0 ? r->bytes / r->seconds : 0;
 }
+
+void rf_recent_add(struct rf_recent *r, double v)
+{
+	r->v[r->n++ % RF_RECENT] = v;
+}
+
+double rf_recent_median(const struct rf_recent *r)
+{
+	unsigned n = r->n < RF_RECENT ? r->n : RF_RECENT;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned less = 0, equal = 0;
+
+		for (unsigned k = 0; k < n; k++) {
+			less += r->v[k] < r->v[i];
+			equal += r->v[k] == r->v[i];
+		}
+		if (less <= (n - 1) / 2 && (n - 1) / 2 < less + equal)
+			return r->v[i];
+	}
+	return 0;
+}

@@ -95,4 +95,14 @@ void rf_rate_add(struct rf_rate *r, uint64_t bytes, double seconds);
 void rf_rate_add_timed(struct rf_rate *r, uint64_t bytes, double seconds);
 double rf_rate_get(const struct rf_rate *r); /* bytes a second, 0 if unknown */
 
+/* What something takes that should always take as long: the median of the last few times, for a
+ * time when the machine was busy with something else says nothing about the next. */
+#define RF_RECENT 5u
+struct rf_recent {
+	double v[RF_RECENT];
+	unsigned n; /* ever added */
+};
+void rf_recent_add(struct rf_recent *r, double v);
+double rf_recent_median(const struct rf_recent *r); /* the lower one of two; 0 if there is none */
+
 #endif

@@ -22,7 +22,7 @@ void rf_source_note_sample(struct rf_source *src, const struct rf_sync_sample *s
 				  (double)s->ns / 1e9);
 		atomic_store(&c->dirty_rate, (uint64_t)(rf_rate_get(&src->dirty) / RF_PAGE_SIZE));
 	}
-	src->harvest_ms = rf_ns_to_ms(s->spent_ns);
+	rf_recent_add(&src->harvest_ms, rf_ns_to_ms(s->spent_ns));
 	src->again += s->found.again;
 	src->round_again += s->found.again;
 	atomic_fetch_add(&c->sync_count, s->harvests);
@@ -34,6 +34,17 @@ double rf_source_bandwidth(const struct rf_source *src)
 {
 	return src->rate.bytes >= WARM_BYTES ? rf_rate_get(&src->rate)
 					     : rf_rate_get(&src->cold_rate);
+}
+
+/*
+ * What the hand-over costs whatever is left: a harvest, the end of a round, and three exchanges on
+ * the control stream, each of which takes no longer than the end of a round, of which it is a part.
+ */
+static double fixed_ms(const struct rf_source *src)
+{
+	double rtt = rf_ns_to_ms(rf_ctrl_rtt_ns(src->ctrl)), ack = rf_recent_median(&src->ack_ms);
+
+	return ack + rf_recent_median(&src->harvest_ms) + 3 * (ack > 0 && ack < rtt ? ack : rtt);
 }
 
 static bool can_throttle(const struct rf_source *src)
@@ -53,8 +64,7 @@ static void fill(const struct rf_source *src, uint64_t remaining, bool in_round,
 		.avail_bandwidth = (double)cfg->avail_switchover_bandwidth,
 		.max_bandwidth = atomic_load(&src->limits.max_bandwidth),
 		.dirty_rate = rf_rate_get(&src->dirty),
-		.fixed_ms =
-			src->ack_ms + src->harvest_ms + 3 * rf_ns_to_ms(rf_ctrl_rtt_ns(src->ctrl)),
+		.fixed_ms = fixed_ms(src),
 		.downtime_limit = atomic_load(&src->limits.downtime_limit),
 		.elapsed_ms = rf_ns_to_ms(rf_now_ns(src->clock) - src->start_ns),
 		.timeout = cfg->timeout,

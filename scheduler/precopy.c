@@ -63,7 +63,7 @@ static int send_round(struct rf_source *src, uint64_t pending)
 	struct rf_sync_pace pace = {
 		.pending = pending * RF_PAGE_SIZE,
 		.bandwidth = rf_source_bandwidth(src),
-		.spent_ns = (uint64_t)(src->harvest_ms * 1e6),
+		.spent_ns = (uint64_t)(rf_recent_median(&src->harvest_ms) * 1e6),
 		.wanted_ms = src->cfg.sync_interval,
 	};
 	double limit = (double)atomic_load(&src->limits.max_bandwidth);

@@ -204,11 +204,8 @@ int rf_source_close_round(struct rf_source *src, bool last)
 	if (rc == RF_OK)
 		rc = end_round(src, last);
 	/* What the end of a round costs by itself shows where little was in flight. */
-	if (rc == RF_OK && src->round_bytes < RF_BULK_WINDOW) {
-		double ms = rf_ns_to_ms(rf_now_ns(src->clock) - sent);
-
-		src->ack_ms = src->ack_ms > 0 ? (3 * src->ack_ms + ms) / 4 : ms;
-	}
+	if (rc == RF_OK && src->round_bytes < RF_BULK_WINDOW)
+		rf_recent_add(&src->ack_ms, rf_ns_to_ms(rf_now_ns(src->clock) - sent));
 	return rc;
 }
 

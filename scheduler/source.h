@@ -117,7 +117,7 @@ struct rf_source {
 	uint64_t sent_pages, again;	  /* since the last decision; again: must go once more */
 	uint64_t round_again;		  /* the same, in this round */
 	struct rf_rate dirty;		  /* bytes the guest writes a second */
-	double harvest_ms;		  /* the last one took */
+	struct rf_recent harvest_ms;	  /* a harvest takes */
 	bool break_off;			  /* the round, to switch over: time is over */
 	struct rf_lane *urgent_lanes[RF_WIRE_MAX_LANES]; /* until their pollers take them */
 	struct rf_urgent *urgents;
@@ -135,9 +135,9 @@ struct rf_source {
 	uint64_t pause_ns;
 	/* Bandwidth; of the first round apart, in which the destination's memory is made. */
 	struct rf_rate cold_rate, rate;
-	double ack_ms;	      /* end of a round to its acknowledgement, smoothed */
-	uint64_t round_bytes; /* data bytes of this round */
-	bool last_round;      /* the guest is paused */
+	struct rf_recent ack_ms; /* end of a round to its acknowledgement */
+	uint64_t round_bytes;	 /* data bytes of this round */
+	bool last_round;	 /* the guest is paused */
 };
 
 /* source.c: as rf_source_new(), for who has neither guest nor tracker and will not run it. */

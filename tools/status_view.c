@@ -153,6 +153,15 @@ static void say_ram(FILE *f, struct json_object *m, double rate)
 	    size(number(ram, "dirty-pages-rate") * page).s,
 	    (unsigned long long)count(ram, "dirty-pages-rate"),
 	    (unsigned long long)count(ram, "dirty-sync-count"));
+	if (count(ram, "background-sync-count"))
+		say(f, "saved",
+		    "%llu pages not sent twice, %llu sent last; %llu harvests in rounds",
+		    (unsigned long long)count(ram, "redundant-pages-avoided"),
+		    (unsigned long long)count(ram, "hot-pages-deferred"),
+		    (unsigned long long)count(ram, "background-sync-count"));
+	if (count(m, "not-converging"))
+		say(f, "converging", "no, found in round %llu",
+		    (unsigned long long)count(m, "not-converging"));
 }
 
 static void say_downtime(FILE *f, struct json_object *m)

@@ -203,6 +203,24 @@ static void dirtying_fades_with_time(void **state)
 	assert_true(rf_rate_get(&r) < 170.0 * MIB);
 }
 
+static void the_median_of_the_last_few(void **state)
+{
+	struct rf_recent r = {0};
+
+	assert_true(rf_recent_median(&r) == 0);
+	rf_recent_add(&r, 7);
+	assert_true(rf_recent_median(&r) == 7);
+	rf_recent_add(&r, 1000);
+	assert_true(rf_recent_median(&r) == 7);
+	rf_recent_add(&r, 9);
+	rf_recent_add(&r, 9);
+	rf_recent_add(&r, 2000);
+	assert_true(rf_recent_median(&r) == 9);
+	for (unsigned i = 0; i < RF_RECENT; i++)
+		rf_recent_add(&r, 5); /* what was before is forgotten */
+	assert_true(rf_recent_median(&r) == 5);
+}
+
 static void old_samples_fade(void **state)
 {
 	struct rf_rate r = {0};
@@ -224,6 +242,7 @@ int main(void)
 		cmocka_unit_test(rate_of_steady_samples_is_theirs),
 		cmocka_unit_test(a_short_round_hardly_moves_the_rate),
 		cmocka_unit_test(old_samples_fade),
+		cmocka_unit_test(the_median_of_the_last_few),
 		cmocka_unit_test(dirtying_fades_with_time),
 	};
 
