@@ -214,8 +214,9 @@ struct progress {
 	uint64_t last_round;
 	enum rf_state last_state;
 	bool open; /* a line without its newline is on the terminal */
+	int index; /* of one of several, which have plain lines; -1: the only one */
 };
-void progress_init(struct progress *p);
+void progress_init(struct progress *p, int index);
 void progress_show(void *arg, const struct rf_stats *st);
 void progress_end(struct progress *p);
 

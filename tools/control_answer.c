@@ -25,6 +25,8 @@ static struct json_object *status_of(const struct control_target *t, int migrati
 		json_object_object_add(one, "migration", json_object_new_uint64(i));
 		json_object_array_add(all, one);
 	}
+	if (t->describe)
+		t->describe(t->arg, o);
 	json_object_object_add(o, "migrations", all);
 	return o;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tools/control_ends.h"
 
+#include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -76,14 +77,14 @@ static bool start_postcopy(void *arg, unsigned i, struct control_refusal *why)
 	return true;
 }
 
-static bool set_one(struct rf_source *src, const struct control_settings *set,
+static bool set_one(struct rf_source *src, const struct control_settings *set, bool shared,
 		    struct control_refusal *why)
 {
 	/* the one that can be refused comes first: all are changed or none */
 	if (set->given[CONTROL_THROTTLE] &&
 	    rf_source_set_throttle(src, (unsigned)set->value[CONTROL_THROTTLE]) != RF_OK)
 		return refuse(why, "this guest cannot be throttled");
-	if (set->given[CONTROL_MAX_BANDWIDTH])
+	if (set->given[CONTROL_MAX_BANDWIDTH] && !shared)
 		rf_source_set_max_bandwidth(src, set->value[CONTROL_MAX_BANDWIDTH]);
 	if (set->given[CONTROL_MAX_POSTCOPY_BANDWIDTH])
 		rf_source_set_max_postcopy_bandwidth(src,
@@ -97,6 +98,7 @@ static bool set_sources(void *arg, int index, const struct control_settings *set
 			struct control_refusal *why)
 {
 	struct control_sources *s = arg;
+	bool shared = s->limiter && index == CONTROL_ALL;
 	unsigned done = 0;
 
 	for (unsigned i = 0; i < s->n; i++) {
@@ -106,12 +108,24 @@ static bool set_sources(void *arg, int index, const struct control_settings *set
 			continue;
 		if (is_over(state))
 			refuse(why, "migration %u is over: %s", i, rf_state_str(state));
-		else if (!set_one(s->sources[i], set, why))
+		else if (!set_one(s->sources[i], set, shared, why))
 			return false;
 		else
 			done++;
 	}
+	/* What is said to all is the bandwidth of all. */
+	if (done && shared && set->given[CONTROL_MAX_BANDWIDTH])
+		rf_limiter_set(s->limiter, set->value[CONTROL_MAX_BANDWIDTH]);
 	return done > 0;
+}
+
+static void describe_sources(void *arg, struct json_object *o)
+{
+	const struct control_sources *s = arg;
+
+	if (s->limiter)
+		json_object_object_add(o, "max-bandwidth",
+				       json_object_new_uint64(rf_limiter_get(s->limiter)));
 }
 
 void control_target_sources(struct control_target *t, struct control_sources *s)
@@ -124,6 +138,7 @@ void control_target_sources(struct control_target *t, struct control_sources *s)
 		.cancel = cancel_source,
 		.postcopy = start_postcopy,
 		.set = set_sources,
+		.describe = describe_sources,
 	};
 }
 

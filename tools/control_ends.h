@@ -12,7 +12,8 @@
 struct control_sources {
 	struct rf_source **sources;
 	unsigned n;
-	enum rf_mode mode; /* of all of them */
+	enum rf_mode mode;	    /* of all of them */
+	struct rf_limiter *limiter; /* that they share; NULL: none */
 };
 void control_target_sources(struct control_target *t, struct control_sources *s);
 

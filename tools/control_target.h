@@ -18,6 +18,8 @@ struct control_target {
 	void *arg;
 	/* Statistics and limits of one by QEMU's names. */
 	struct json_object *(*status)(void *arg, unsigned i);
+	/* Optional: adds what all of them share. */
+	void (*describe)(void *arg, struct json_object *o);
 	bool (*cancel)(void *arg, unsigned i, struct control_refusal *why);
 	bool (*postcopy)(void *arg, unsigned i, struct control_refusal *why);
 	/* index or CONTROL_ALL */

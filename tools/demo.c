@@ -15,13 +15,15 @@
 #include <unistd.h>
 
 #include "tools/common.h"
+#include "tools/demo_report.h"
+#include "tools/mover.h"
 
 struct demo_opts {
 	struct guest_opts guest;
 	struct migration_opts mig;
 	struct output_opts out;
 	const char *host, *placement;
-	uint64_t run_before, run_after;
+	uint64_t run_before, run_after, migrations;
 };
 
 /* Options are handed to the two commands by name: these are for the source only. */
@@ -33,6 +35,9 @@ static const struct rf_opt table[] = {
 			"how long the guest runs before it is moved", 1000),
 	RF_OPT_DURATION(struct demo_opts, run_after, "run-after", 0, "TIME", "500ms",
 			"how long it runs afterwards before it is checked", 1000),
+	RF_OPT_UINT(struct demo_opts, migrations, "migrations", 'n', "N", "1",
+		    "guests, moved at once; --max-bandwidth is for all of them together", .min = 1,
+		    .max = MOVERS_MAX),
 	LINK_ROWS(struct demo_opts),
 	RF_OPT_STRING(struct demo_opts, host, "host", 0, "ADDRESS", "127.0.0.1",
 		      "address the destination listens on"),
@@ -65,7 +70,7 @@ static void on_signal(int sig)
 			kill((pid_t)child_pids[i], sig);
 }
 
-#define MAX_ARGS 95
+#define MAX_ARGS (95 + MOVERS_MAX)
 
 struct args {
 	char *v[MAX_ARGS + 1];
@@ -115,6 +120,7 @@ static void receive_args(struct args *a, const struct demo_opts *o)
 	add_shared(a, o, "receive");
 	if (o->out.control)
 		add(a, "--control=%s.dest", o->out.control);
+	add(a, "--migrations=%llu", (unsigned long long)o->migrations);
 	add(a, "--run-after=%llums", (unsigned long long)o->run_after);
 	add(a, "--placement=%s", o->placement);
 	add(a, "%s%s%s:0", strchr(o->host, ':') ? "[" : "", o->host,
@@ -138,7 +144,7 @@ static void policy_args(struct args *a, const struct migration_opts *m)
 	add(a, m->defer_hot ? "--defer-hot" : "--no-defer-hot");
 }
 
-static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
+static void send_args(struct args *a, const struct demo_opts *o, const unsigned *ports)
 {
 	add_shared(a, o, "send");
 	if (o->out.control)
@@ -164,8 +170,9 @@ static void send_args(struct args *a, const struct demo_opts *o, unsigned port)
 	policy_args(a, &o->mig);
 	add(a, o->mig.pin_all ? "--pin-all" : "--no-pin-all");
 	add(a, o->mig.verify ? "--verify" : "--no-verify");
-	add(a, "%s%s%s:%u", strchr(o->host, ':') ? "[" : "", o->host,
-	    strchr(o->host, ':') ? "]" : "", port);
+	for (unsigned i = 0; i < o->migrations; i++)
+		add(a, "%s%s%s:%u", strchr(o->host, ':') ? "[" : "", o->host,
+		    strchr(o->host, ':') ? "]" : "", ports[i]);
 }
 
 /* Both children die with us, whatever kills us. */
@@ -250,103 +257,12 @@ static bool read_port(struct child *c, unsigned *port)
 	return false;
 }
 
-static uint64_t get_number(struct json_object *j, const char *group, const char *name)
+static bool read_ports(const struct demo_opts *o, struct child *c, unsigned *ports)
 {
-	struct json_object *g, *v;
-
-	if (!json_object_object_get_ex(j, group, &g) || !json_object_object_get_ex(g, name, &v))
-		return 0;
-	return json_object_get_uint64(v);
-}
-
-static bool get_bool(struct json_object *j, const char *name)
-{
-	struct json_object *v;
-
-	return json_object_object_get_ex(j, name, &v) && json_object_get_boolean(v);
-}
-
-static bool guest_sound(struct json_object *j)
-{
-	struct json_object *g;
-
-	return json_object_object_get_ex(j, "guest", &g) && get_bool(g, "sound");
-}
-
-static const char *get_text(struct json_object *j, const char *name)
-{
-	struct json_object *v;
-
-	return json_object_object_get_ex(j, name, &v) ? json_object_get_string(v) : "";
-}
-
-static double get_real(struct json_object *j, const char *name)
-{
-	struct json_object *v;
-
-	return json_object_object_get_ex(j, name, &v) ? json_object_get_double(v) : 0;
-}
-
-/* What only the destination knows of postcopy. */
-static void merge_postcopy(struct json_object *s, struct json_object *r)
-{
-	json_object_object_foreach(r, name, value)
-	{
-		if (!strncmp(name, "postcopy-", 9) && !json_object_object_get_ex(s, name, NULL))
-			json_object_object_add(s, name, json_object_get(value));
-	}
-}
-
-/* The source's report, with the destination's half of the guest's story put in. */
-static bool merge_reports(const struct demo_opts *o, struct json_object *s, struct json_object *r)
-{
-	bool moved = !strcmp(get_text(s, "status"), "completed") &&
-		     !strcmp(get_text(r, "status"), "completed");
-	/* In postcopy the guest runs before its memory is there: it checks itself. */
-	bool digests = !o->mig.verify || get_bool(s, "verified") || get_bool(s, "postcopy");
-	bool verified = moved && digests && guest_sound(s) && guest_sound(r);
-	struct json_object *g;
-
-	json_object_object_add(s, "verified", json_object_new_boolean(verified));
-	if (!json_object_object_get_ex(s, "guest", &g))
-		return verified;
-	json_object_object_add(g, "sound",
-			       json_object_new_boolean(guest_sound(s) &&
-						       (!moved || guest_sound(r))));
-	if (moved)
-		merge_postcopy(s, r);
-	if (moved) {
-		json_object_object_add(g, "passes-resume",
-				       json_object_new_uint64(
-					       get_number(r, "guest", "passes-resume")));
-		json_object_object_add(g, "passes-end",
-				       json_object_new_uint64(
-					       get_number(r, "guest", "passes-end")));
-	}
-	return verified;
-}
-
-static void print_summary(struct json_object *s, bool verified)
-{
-	struct json_object *ram;
-
-	if (strcmp(get_text(s, "status"), "completed") != 0) {
-		printf("not moved: %s\n", get_text(s, "error-desc"));
-		return;
-	}
-	json_object_object_get_ex(s, "ram", &ram);
-	printf("guest %s moved over %s:%s: total %.0f ms, downtime %.1f ms (expected %.1f, "
-	       "verification %.1f), %.1f MiB in %llu rounds\n",
-	       get_text(json_object_object_get(s, "guest"), "kind"), get_text(s, "transport"),
-	       get_text(s, "provider"), get_real(s, "total-time"), get_real(s, "downtime"),
-	       get_real(s, "expected-downtime"), get_real(s, "verify-time"),
-	       get_real(ram, "transferred") / 1048576, (unsigned long long)get_real(s, "rounds"));
-	printf("passes: start %llu, migration %llu, pause %llu, end %llu\nverified: %s\n",
-	       (unsigned long long)get_number(s, "guest", "passes-start"),
-	       (unsigned long long)get_number(s, "guest", "passes-migration"),
-	       (unsigned long long)get_number(s, "guest", "passes-pause"),
-	       (unsigned long long)get_number(s, "guest", "passes-end"),
-	       verified ? "true" : "false");
+	for (unsigned i = 0; i < o->migrations; i++)
+		if (!read_port(c, &ports[i]))
+			return false;
+	return true;
 }
 
 /* One that exits with an error has said why itself. */
@@ -368,8 +284,7 @@ static int report(const struct demo_opts *o, const struct child *tx, struct json
 		tell_end(tx);
 		return EXIT_FAILURE;
 	}
-	verified = merge_reports(o, s, r);
-	print_summary(s, verified);
+	verified = demo_report(o->mig.verify, s, r);
 	if (o->out.json)
 		print_json_line(s);
 	return verified ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -381,17 +296,17 @@ static int run(const struct demo_opts *o)
 	struct args rx_args = {0}, tx_args = {0};
 	struct json_object *s = NULL, *r = NULL;
 	int rc = EXIT_FAILURE;
-	unsigned port;
+	unsigned ports[MOVERS_MAX];
 
 	receive_args(&rx_args, o);
 	if (!start_child(&rx, &rx_args, 0))
 		goto free_args;
-	if (!read_port(&rx, &port)) {
+	if (!read_ports(o, &rx, ports)) {
 		end_child(&rx, 0, false);
 		tell_end(&rx);
 		goto free_args;
 	}
-	send_args(&tx_args, o, port);
+	send_args(&tx_args, o, ports);
 	if (!interrupted && start_child(&tx, &tx_args, 1)) {
 		s = read_report(&tx);
 		end_child(&tx, 1, false);

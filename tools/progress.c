@@ -10,9 +10,9 @@
 
 #define BAR 20
 
-void progress_init(struct progress *p)
+void progress_init(struct progress *p, int index)
 {
-	*p = (struct progress){.tty = isatty(STDERR_FILENO)};
+	*p = (struct progress){.tty = index < 0 && isatty(STDERR_FILENO), .index = index};
 }
 
 static void format_line(const struct rf_stats *st, char *out, size_t cap)
@@ -42,17 +42,19 @@ static void format_bar(const struct rf_stats *st, char *bar)
 void progress_show(void *arg, const struct rf_stats *st)
 {
 	struct progress *p = arg;
-	char line[256], bar[BAR + 1];
+	char line[256], bar[BAR + 1], which[16] = "";
 
 	format_line(st, line, sizeof(line));
+	if (p->index >= 0)
+		snprintf(which, sizeof(which), "%d: ", p->index);
 	if (p->tty) {
 		format_bar(st, bar);
 		fprintf(stderr, "\r\033[K[%s] %-9s %s", bar, rf_state_str(st->status), line);
 		p->open = true;
 	} else if (st->round != p->last_round && st->round > 1) {
-		fprintf(stderr, "%s\n", line);
+		fprintf(stderr, "%s%s\n", which, line);
 	} else if (st->status != p->last_state) {
-		fprintf(stderr, "state: %s\n", rf_state_str(st->status));
+		fprintf(stderr, "%sstate: %s\n", which, rf_state_str(st->status));
 	}
 	p->last_round = st->round;
 	p->last_state = st->status;

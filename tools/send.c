@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ramferry send: runs a built-in guest and moves it. */
+/* ramferry send: runs built-in guests and moves them, each to an address of its own. */
 #include <json-c/json.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "tools/common.h"
 #include "tools/control.h"
 #include "tools/control_ends.h"
+#include "tools/mover.h"
 
 struct send_opts {
 	struct guest_opts guest;
@@ -32,28 +33,25 @@ static const struct rf_opt table[] = {
 	RF_OPT_END,
 };
 
-/* Who is told how it goes. */
-struct audience {
-	struct progress progress;
-	struct control *control; /* NULL: none */
-};
-
-static struct rf_source *running; /* for the signal handler; set before it is installed */
+/* For the signal handlers; set before they are installed. */
+static struct rf_source *running[MOVERS_MAX];
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int sig)
 {
 	(void)sig;
 	interrupted = 1;
-	if (running)
-		rf_source_cancel(running);
+	for (unsigned i = 0; i < MOVERS_MAX; i++)
+		if (running[i])
+			rf_source_cancel(running[i]);
 }
 
 static void on_postcopy(int sig)
 {
 	(void)sig;
-	if (running)
-		rf_source_start_postcopy(running);
+	for (unsigned i = 0; i < MOVERS_MAX; i++)
+		if (running[i])
+			rf_source_start_postcopy(running[i]);
 }
 
 static void catch_signals(void)
@@ -68,21 +66,17 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static void tell(void *arg, const struct rf_stats *st)
+static enum rf_mode mode_of(const struct migration_opts *m)
 {
-	struct audience *a = arg;
-
-	progress_show(&a->progress, st);
-	control_report(a->control, 0, st);
+	return !strcmp(m->mode, "hybrid")     ? RF_MODE_HYBRID
+	       : !strcmp(m->mode, "postcopy") ? RF_MODE_POSTCOPY
+					      : RF_MODE_PRECOPY;
 }
 
-static void fill_config(const struct send_opts *o, const char *host, uint16_t port,
-			struct watched_vm *w, struct audience *a, struct rf_source_cfg *cfg)
+static void fill_config(const struct send_opts *o, struct rf_source_cfg *cfg)
 {
 	*cfg = (struct rf_source_cfg){
 		.size = sizeof(*cfg),
-		.host = host,
-		.port = port,
 		.transport = o->mig.transport,
 		.provider = o->mig.provider,
 		.bulk_lanes = (unsigned)o->mig.lanes,
@@ -94,9 +88,7 @@ static void fill_config(const struct send_opts *o, const char *host, uint16_t po
 		.timeout = (uint32_t)o->mig.timeout,
 		.connect_timeout = (uint32_t)o->mig.connect_timeout,
 		.link_timeout = (uint32_t)o->mig.link_timeout,
-		.mode = !strcmp(o->mig.mode, "hybrid")	   ? RF_MODE_HYBRID
-			: !strcmp(o->mig.mode, "postcopy") ? RF_MODE_POSTCOPY
-							   : RF_MODE_PRECOPY,
+		.mode = mode_of(&o->mig),
 		.urgent_lanes = (unsigned)o->mig.urgent_lanes,
 		.urgent_window = o->mig.urgent_window ? (uint32_t)o->mig.urgent_window
 						      : RF_URGENT_WINDOW_STOP,
@@ -104,10 +96,6 @@ static void fill_config(const struct send_opts *o, const char *host, uint16_t po
 		.postcopy_after = (unsigned)o->mig.postcopy_after,
 		.poll_mode = o->mig.poll_mode,
 		.poll_cpus = o->mig.poll_cpus,
-		.guest = watched_vm_ops,
-		.guest_arg = w,
-		.progress = tell,
-		.progress_arg = a,
 	};
 }
 
@@ -128,90 +116,6 @@ static void fill_policy(const struct migration_opts *m, struct rf_source_cfg *cf
 	cfg->hot_in_order = !m->defer_hot;
 }
 
-/* The guest runs a while, so that there is something to move and a count of passes. */
-static bool warm_up(struct watched_vm *w, uint64_t ms)
-{
-	char desc[256];
-
-	if (rf_vm_ops.resume(w->vm) != RF_OK)
-		return false;
-	w->story.at_start = rf_vm_passes(w->vm);
-	for (uint64_t t = 0; t < ms && !interrupted; t += 5)
-		usleep(5000);
-	w->story.at_migration = rf_vm_passes(w->vm);
-	if (rf_vm_health(w->vm, desc, sizeof(desc)) == RF_OK)
-		return true;
-	fprintf(stderr, "ramferry send: guest: %s\n", desc);
-	return false;
-}
-
-static void print_result(const struct send_opts *o, struct rf_source *src, struct watched_vm *w,
-			 bool here_sound)
-{
-	struct rf_stats st = {.size = sizeof(st)};
-	struct json_object *j, *g;
-
-	if (!o->out.json)
-		return;
-	rf_source_stats(src, &st);
-	j = stats_to_json(&st);
-	g = json_object_new_object();
-	json_object_object_add(g, "kind", json_object_new_string(rf_vm_kind(w->vm)));
-	json_object_object_add(g, "passes-start", json_object_new_uint64(w->story.at_start));
-	json_object_object_add(g, "passes-migration",
-			       json_object_new_uint64(w->story.at_migration));
-	json_object_object_add(g, "passes-pause", json_object_new_uint64(w->story.at_pause));
-	json_object_object_add(g, "sound", json_object_new_boolean(here_sound));
-	json_object_object_add(j, "guest", g);
-	print_json_line(j);
-	json_object_put(j);
-}
-
-static bool check_paused(struct watched_vm *w)
-{
-	char desc[256];
-
-	if (rf_vm_health(w->vm, desc, sizeof(desc)) == RF_OK &&
-	    rf_vm_check(w->vm, desc, sizeof(desc)) == RF_OK)
-		return true;
-	fprintf(stderr, "ramferry send: guest: %s\n", desc);
-	return false;
-}
-
-/* The move failed: shows that the guest goes on here as if nothing had happened. */
-static bool check_survivor(struct watched_vm *w)
-{
-	const volatile sig_atomic_t go_on = 0;
-	char desc[256];
-
-	if (run_and_check(w, rf_vm_passes(w->vm), 100, 30000, &go_on, desc, sizeof(desc))) {
-		fprintf(stderr, "ramferry send: the guest ran on here unharmed\n");
-		return true;
-	}
-	fprintf(stderr, "ramferry send: the guest here: %s\n", desc);
-	return false;
-}
-
-static int migrate(const struct send_opts *o, struct rf_source *src, struct watched_vm *w)
-{
-	struct rf_stats st = {.size = sizeof(st)};
-	bool sound;
-	int rc;
-
-	rc = rf_source_run(src);
-	rf_source_stats(src, &st);
-	if (rc == RF_OK || rc == RF_ERR_UNKNOWN_OUTCOME)
-		sound = check_paused(w);
-	else
-		sound = check_survivor(w);
-	print_result(o, src, w, sound);
-	if (rc == RF_OK && !o->out.json)
-		printf("moved: %s%s%s, total %.0f ms, downtime %.1f ms, %.1f MiB\n", st.transport,
-		       st.provider[0] ? ":" : "", st.provider, st.total_time, st.downtime,
-		       (double)st.ram.transferred / 1048576);
-	return rc == RF_OK && sound ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
 static bool start_control(const struct send_opts *o, struct control_sources *s,
 			  struct control **out)
 {
@@ -223,71 +127,178 @@ static bool start_control(const struct send_opts *o, struct control_sources *s,
 	return control_start("ramferry send", o->out.control, &target, out);
 }
 
-static int run(const struct send_opts *o, const char *host, uint16_t port)
+/* What they got of the bandwidth while all of them wanted some. */
+static struct json_object *report_shares(struct mover *m, unsigned n, const struct rf_limiter *l)
 {
-	struct watched_vm w = {0};
+	struct share_track tracks[MOVERS_MAX];
+	double part[MOVERS_MAX];
+	struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+	struct shares s;
+
+	for (unsigned i = 0; i < n; i++)
+		tracks[i] = m[i].track;
+	json_object_object_add(o, "max-bandwidth", json_object_new_uint64(rf_limiter_get(l)));
+	if (shares_compute(tracks, n, part, &s)) {
+		json_object_object_add(o, "seconds", json_object_new_double(s.seconds));
+		json_object_object_add(o, "bandwidth",
+				       json_object_new_uint64((uint64_t)s.bandwidth));
+		for (unsigned i = 0; i < n; i++)
+			json_object_array_add(list, json_object_new_double(part[i]));
+	}
+	json_object_object_add(o, "shares", list);
+	return o;
+}
+
+/* One: its report. Several: a list of them, and what they got of the bandwidth. */
+static void print_json(struct mover *m, unsigned n, const struct rf_limiter *l)
+{
+	struct json_object *o, *all;
+
+	if (!l) {
+		o = mover_report(m);
+	} else {
+		o = json_object_new_object();
+		all = json_object_new_array();
+		for (unsigned i = 0; i < n; i++)
+			json_object_array_add(all, mover_report(&m[i]));
+		json_object_object_add(o, "migrations", all);
+		json_object_object_add(o, "together", report_shares(m, n, l));
+	}
+	print_json_line(o);
+	json_object_put(o);
+}
+
+static void print_lines(struct mover *m, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct rf_stats st = {.size = sizeof(st)};
+
+		rf_source_stats(m[i].src, &st);
+		if (st.status == RF_STATE_COMPLETED)
+			printf("moved: %s%s%s, total %.0f ms, downtime %.1f ms, %.1f MiB\n",
+			       st.transport, st.provider[0] ? ":" : "", st.provider, st.total_time,
+			       st.downtime, (double)st.ram.transferred / 1048576);
+	}
+}
+
+static void *run_mover(void *arg)
+{
+	mover_run(arg);
+	return NULL;
+}
+
+/* All at once. True if every one of them arrived. */
+static bool run_movers(struct mover *m, unsigned n)
+{
+	unsigned started;
+	bool ok = true;
+
+	for (started = 1; started < n; started++) {
+		int err = pthread_create(&m[started].thread, NULL, run_mover, &m[started]);
+
+		if (err) {
+			fprintf(stderr, "ramferry send: no thread for another guest: %s\n",
+				strerror(err));
+			on_signal(0);
+			break;
+		}
+	}
+	mover_run(&m[0]);
+	for (unsigned i = 1; i < started; i++)
+		pthread_join(m[i].thread, NULL);
+	for (unsigned i = 0; i < n; i++)
+		ok = ok && m[i].rc == EXIT_SUCCESS;
+	return ok;
+}
+
+static bool open_movers(const struct send_opts *o, struct mover *m, unsigned n,
+			struct rf_limiter *l)
+{
 	struct rf_source_cfg cfg;
-	struct rf_vm_cfg vm_cfg;
-	struct rf_source *src = NULL;
-	struct rf_region region;
-	struct control_sources controlled = {.sources = &src, .n = 1};
-	struct audience a = {0};
+
+	fill_config(o, &cfg);
+	fill_policy(&o->mig, &cfg);
+	cfg.limiter = l;
+	if (l)
+		cfg.max_bandwidth = 0; /* it is for all of them together */
+	for (unsigned i = 0; i < n; i++) {
+		m[i].index = i;
+		m[i].run_before = o->run_before;
+		m[i].stop = &interrupted;
+		progress_init(&m[i].progress, n > 1 ? (int)i : -1);
+		if (!mover_open(&m[i], &o->guest, &cfg))
+			return false;
+		running[i] = m[i].src;
+	}
+	return true;
+}
+
+static int run(const struct send_opts *o, struct mover *m, unsigned n)
+{
+	struct control_sources controlled = {.sources = running, .n = n};
+	struct control *control = NULL;
+	struct rf_limiter *limiter = NULL;
 	int rc = EXIT_FAILURE;
 
-	progress_init(&a.progress);
-	guest_config(&o->guest, &vm_cfg);
-	if (rf_vm_new(&vm_cfg, &w.vm) != RF_OK)
+	/* Without a limit too: they make room for each other's page requests. */
+	if (n > 1 && rf_limiter_new(o->mig.max_bandwidth, &limiter) != RF_OK)
 		return EXIT_FAILURE;
-	fill_config(o, host, port, &w, &a, &cfg);
-	fill_policy(&o->mig, &cfg);
-	if (rf_vm_tracker(w.vm, &cfg.tracker) != RF_OK || rf_source_new(&cfg, &src) != RF_OK)
-		goto delete_vm;
-	rf_vm_region(w.vm, &region);
-	if (rf_source_add_region(src, &region) != RF_OK)
-		goto delete_source;
-	controlled.mode = cfg.mode;
-	if (!start_control(o, &controlled, &a.control))
-		goto delete_source;
-	running = src;
-	catch_signals();
-	if (warm_up(&w, o->run_before))
-		rc = migrate(o, src, &w);
-	progress_end(&a.progress);
-	running = NULL;
-	control_stop(&a.control);
-delete_source:
-	rf_source_delete(&src);
-delete_vm:
-	rf_vm_delete(&w.vm);
+	controlled.mode = mode_of(&o->mig);
+	controlled.limiter = limiter;
+	if (open_movers(o, m, n, limiter) && start_control(o, &controlled, &control)) {
+		for (unsigned i = 0; i < n; i++)
+			m[i].control = control;
+		catch_signals();
+		if (run_movers(m, n))
+			rc = EXIT_SUCCESS;
+		if (o->out.json)
+			print_json(m, n, limiter);
+		else
+			print_lines(m, n);
+	}
+	control_stop(&control);
+	for (unsigned i = 0; i < n; i++) {
+		running[i] = NULL;
+		mover_close(&m[i]);
+	}
+	rf_limiter_delete(&limiter);
 	return rc;
+}
+
+static bool parse_address(const char *prog, const char *to, struct mover *m)
+{
+	if (!parse_host_port(prog, to, m->host, sizeof(m->host), &m->port))
+		return false;
+	if (m->port)
+		return true;
+	fprintf(stderr, "%s: port 0 in \"%s\"; give the port the destination prints\n", prog, to);
+	return false;
 }
 
 int cmd_send(int argc, char **argv)
 {
 	static const char prog[] = "ramferry send";
+	static struct mover movers[MOVERS_MAX];
 	struct send_opts o = {0};
-	const char *to = NULL;
-	unsigned npos = 0;
-	char host[256];
-	uint16_t port;
+	const char *to[MOVERS_MAX];
+	unsigned n = 0;
 	int rc = parse_command(
 		table, prog,
-		"[OPTION ...] HOST:PORT\n\n"
-		"Runs a built-in guest and moves it to 'ramferry receive' at HOST:PORT.",
-		argc, argv, &o, &o.out, &to, 1, &npos);
+		"[OPTION ...] HOST:PORT ...\n\n"
+		"Runs a built-in guest and moves it to 'ramferry receive' at HOST:PORT. With "
+		"several\n"
+		"addresses: a guest for each, moved at once; --max-bandwidth is for all of them\n"
+		"together, each gets an equal share.",
+		argc, argv, &o, &o.out, to, MOVERS_MAX, &n);
 
 	if (rc >= 0)
 		return rc;
-	if (!npos) {
+	if (!n) {
 		fprintf(stderr, "%s: where to? give HOST:PORT of a 'ramferry receive'\n", prog);
 		return EXIT_USAGE;
 	}
-	if (!parse_host_port(prog, to, host, sizeof(host), &port))
-		return EXIT_USAGE;
-	if (!port) {
-		fprintf(stderr, "%s: port 0 in \"%s\"; give the port the destination prints\n",
-			prog, to);
-		return EXIT_USAGE;
-	}
-	return run(&o, host, port);
+	for (unsigned i = 0; i < n; i++)
+		if (!parse_address(prog, to[i], &movers[i]))
+			return EXIT_USAGE;
+	return run(&o, movers, n);
 }

@@ -252,8 +252,11 @@ static void view_many(FILE *f, const struct status_view *v, struct json_object *
 	double sent = 0, left = 0, rate = 0;
 	unsigned n = migrations(status);
 
-	fprintf(f, "%s %llu: %u migrations\n", text(status, "side"),
+	fprintf(f, "%s %llu: %u migrations", text(status, "side"),
 		(unsigned long long)count(status, "pid"), n);
+	if (member(status, "max-bandwidth"))
+		fprintf(f, ", bandwidth %s", bandwidth(status, "max-bandwidth").s);
+	fputc('\n', f);
 	fprintf(f, "  %3s  %-16s %6s %12s %12s %14s %10s\n", "#", "state", "round", "transferred",
 		"remaining", "now", "downtime");
 	for (unsigned i = 0; i < n; i++) {
