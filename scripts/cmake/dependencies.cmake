@@ -21,6 +21,7 @@ endmacro()
 rf_depend(FABRIC REQUIRED libfabric)
 rf_depend(HWLOC REQUIRED hwloc)
 rf_depend(XXHASH REQUIRED libxxhash)
+rf_depend(URING REQUIRED liburing)
 rf_depend(VERBS OPTIONAL libibverbs librdmacm)
 
 if(VERBS_FOUND)
