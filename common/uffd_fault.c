@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <ramferry/err.h>
+#include <ramferry/region.h>
 
 #include "common/log.h"
 #include "common/uffd.h"
@@ -159,4 +160,21 @@ int rf_uffd_copy(int fd, uint64_t addr, const void *from, uint64_t len, uint32_t
 		 uint64_t *existed)
 {
 	return place(fd, addr, from, len, page, existed, try_copy);
+}
+
+int rf_uffd_zero(int fd, uint64_t addr)
+{
+	struct uffdio_zeropage z = {.range = {.start = addr, .len = RF_PAGE_SIZE}};
+
+	while (ioctl(fd, UFFDIO_ZEROPAGE, &z)) {
+		if (errno == EAGAIN)
+			continue;
+		if (errno == EEXIST) { /* which wakes nobody */
+			rf_uffd_wake(fd, addr, RF_PAGE_SIZE);
+			return RF_OK;
+		}
+		rf_err_log(OBJ, "page of zeros at 0x%" PRIx64 ": %s", addr, strerror(errno));
+		return RF_ERR_SYSTEM;
+	}
+	return RF_OK;
 }

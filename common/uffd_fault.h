@@ -39,6 +39,9 @@ int rf_uffd_continue(int fd, uint64_t addr, uint64_t len, uint32_t page, uint64_
 int rf_uffd_copy(int fd, uint64_t addr, const void *from, uint64_t len, uint32_t page,
 		 uint64_t *existed);
 
+/* Maps a page of zeros where none is, and wakes who waits. Not for huge pages. */
+int rf_uffd_zero(int fd, uint64_t addr);
+
 /* Wakes who waits in [addr, addr + len). */
 void rf_uffd_wake(int fd, uint64_t addr, uint64_t len);
 

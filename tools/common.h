@@ -64,7 +64,7 @@ struct output_opts {
 		.min = 1, .max = RF_GUEST_MAX_VCPUS)
 
 /* only the source */
-#define PROGRAM_ROWS(T) \
+#define WORK_ROWS(T) \
 	RF_OPT_SIZE(T, guest.working_set, "working-set", 'w', "SIZE", "64M", \
 		"memory the guest's program walks, checks and writes"), \
 	RF_OPT_SIZE(T, guest.dirty_rate, "dirty-rate", 0, "SIZE", "0", \
@@ -77,7 +77,10 @@ struct output_opts {
 	RF_OPT_CHOICE(T, guest.pattern, "pattern", 0, "random|sequential", "random", \
 		"order in which the program walks"), \
 	RF_OPT_UINT(T, guest.seed, "seed", 0, "N", "0", \
-		"seed of that order and of the fill; 0: a random one"), \
+		"seed of that order and of the fill; 0: a random one")
+
+#define PROGRAM_ROWS(T) \
+	WORK_ROWS(T), \
 	RF_OPT_CHOICE(T, guest.tracker, "tracker", 0, "auto|kvm-log|kvm-ring|uffd-wp|soft-dirty", "auto", \
 		"how pages the guest writes are found; auto: what fits guest and kernel")
 
@@ -226,5 +229,7 @@ int cmd_demo(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_control(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 
 #endif

@@ -61,6 +61,24 @@ uint64_t rf_vm_passes(const struct rf_vm *vm)
 	return passes;
 }
 
+uint64_t rf_vm_pages_written(const struct rf_vm *vm)
+{
+	struct rf_guest_params params;
+	struct position pos;
+	uint64_t pages = 0;
+
+	if (!read_params(vm, &params))
+		return 0;
+	for (unsigned i = 0; i < vm->cfg.vcpus; i++) {
+		locate(vm, &params, i, &pos);
+		/* steps without a page are spread evenly */
+		pages += pos.pass * pos.order.pages +
+			 (uint64_t)((double)pos.step * (double)pos.order.pages /
+				    (double)pos.order.period);
+	}
+	return pages;
+}
+
 static void describe(char *desc, size_t cap, unsigned vcpu, uint64_t address, uint64_t pass,
 		     uint64_t found, uint64_t expected)
 {

@@ -18,6 +18,7 @@
 #define RF_VMM_GUEST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <ramferry/guest.h>
@@ -50,6 +51,12 @@ struct rf_vm_cfg {
 	int memfd;	     /* destination: the file behind it */
 };
 
+/*
+ * What a saved device state says of its machine, for who wants to make the guest it fits: kind,
+ * vcpus and memory of *cfg are set. RF_ERR_PROTOCOL, RF_ERR_NOT_FOUND (no guest of ours).
+ */
+int rf_vm_state_machine(const void *state, size_t len, struct rf_vm_cfg *cfg);
+
 /* Makes the guest, paused. RF_ERR_PERMISSION (/dev/kvm), RF_ERR_UNSUPPORTED, RF_ERR_INVALID,
  * each with one line in the log that says what to do. On the source memory is set up to boot;
  * on the destination nothing is touched. */
@@ -64,6 +71,9 @@ extern const struct rf_guest_ops rf_vm_ops;
 /* Passes the program has made, each vCPU's over its share of the working set, added up; goes on
  * counting across a move. Reads guest memory: where that may fault (postcopy) it waits. */
 uint64_t rf_vm_passes(const struct rf_vm *vm);
+
+/* The same in pages the program has written, to within a few. */
+uint64_t rf_vm_pages_written(const struct rf_vm *vm);
 
 /* RF_OK while the program has found no wrong word and no vCPU died; otherwise RF_ERR_GUEST and
  * in desc where and what. Any thread. */

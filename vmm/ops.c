@@ -23,6 +23,26 @@ static struct rf_blob_machine machine_of(const struct rf_vm *vm)
 	};
 }
 
+int rf_vm_state_machine(const void *state, size_t len, struct rf_vm_cfg *cfg)
+{
+	static const struct rf_vm_kind *const kinds[] = {&rf_vm_kind_kvm, &rf_vm_kind_threads};
+	struct rf_blob_machine m;
+	int rc = rf_blob_machine(state, len, &m);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (kinds[i]->code != m.kind)
+			continue;
+		cfg->kind = kinds[i]->name;
+		cfg->vcpus = m.vcpus;
+		cfg->memory = m.memory;
+		return RF_OK;
+	}
+	rf_err_log("guest state", "a guest of unknown kind %u", m.kind);
+	return RF_ERR_NOT_FOUND;
+}
+
 static int save_vm(void *arg, void **buf, size_t *len)
 {
 	struct rf_vm *vm = arg;

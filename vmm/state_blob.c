@@ -156,12 +156,9 @@ static int check_machine(const struct rf_blob_machine *got, const struct rf_blob
 	return RF_OK;
 }
 
-int rf_blob_open(const void *buf, size_t len, const struct rf_blob_machine *want,
-		 const unsigned char **body, size_t *body_len)
+int rf_blob_machine(const void *buf, size_t len, struct rf_blob_machine *got)
 {
 	const unsigned char *h = buf;
-	struct rf_blob_machine got;
-	int rc;
 
 	if (!buf || len < RF_BLOB_HEADER || get_u32(h) != BLOB_MAGIC) {
 		rf_err_log(BLOB_NAME, "%zu bytes that are not the state of a built-in guest", len);
@@ -176,11 +173,21 @@ int rf_blob_open(const void *buf, size_t len, const struct rf_blob_machine *want
 		rf_err_log(BLOB_NAME, "cut off or damaged (%zu bytes)", len);
 		return RF_ERR_PROTOCOL;
 	}
-	got = (struct rf_blob_machine){get_u32(h + 8), get_u32(h + 12), get_u64(h + 16)};
-	rc = check_machine(&got, want);
+	*got = (struct rf_blob_machine){get_u32(h + 8), get_u32(h + 12), get_u64(h + 16)};
+	return RF_OK;
+}
+
+int rf_blob_open(const void *buf, size_t len, const struct rf_blob_machine *want,
+		 const unsigned char **body, size_t *body_len)
+{
+	struct rf_blob_machine got;
+	int rc = rf_blob_machine(buf, len, &got);
+
+	if (!rc)
+		rc = check_machine(&got, want);
 	if (rc)
 		return rc;
-	*body = h + RF_BLOB_HEADER;
+	*body = (const unsigned char *)buf + RF_BLOB_HEADER;
 	*body_len = len - RF_BLOB_HEADER;
 	return RF_OK;
 }

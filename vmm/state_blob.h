@@ -43,8 +43,11 @@ int rf_blob_finish(struct rf_blob_writer *w, const struct rf_blob_machine *m, vo
 		   size_t *len);
 void rf_blob_drop(struct rf_blob_writer *w);
 
+/* Checks length, magic, version and digest: RF_ERR_PROTOCOL, said in words. *got: whose it is. */
+int rf_blob_machine(const void *buf, size_t len, struct rf_blob_machine *got);
+
 /*
- * Checks length, magic, version and digest, and that the machine is `want`; RF_ERR_PROTOCOL or
+ * As rf_blob_machine(), and that the machine is `want`; RF_ERR_PROTOCOL or
  * RF_ERR_MISMATCH, said in words. Then *body is where the sections begin.
  */
 int rf_blob_open(const void *buf, size_t len, const struct rf_blob_machine *want,

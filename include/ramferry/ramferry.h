@@ -12,6 +12,7 @@
 #include <ramferry/limiter.h>
 #include <ramferry/log.h>
 #include <ramferry/region.h>
+#include <ramferry/snapshot.h>
 #include <ramferry/source.h>
 #include <ramferry/stats.h>
 #include <ramferry/tracker.h>
