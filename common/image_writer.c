@@ -53,12 +53,15 @@ int rf_image_writer_open(const char *path, struct rf_image_writer **out)
 }
 
 /* Zeroed memory that costs nothing until it is touched. */
-static void *map_lazily(uint64_t len)
+static int map_lazily(uint64_t len, void **out)
 {
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return RF_ERR_NO_MEMORY;
+	*out = p;
+	return RF_OK;
 }
 
 static void unmap(void *p, uint64_t len)
@@ -71,10 +74,10 @@ static int make_maps(struct writer_region *r, const struct rf_image_region *info
 {
 	r->npages = info->pages;
 	r->nblocks = info->blocks;
-	r->pages = map_lazily(info->blocks * RF_IMAGE_BLOCK_PAGES * sizeof(*r->pages));
-	r->noted = map_lazily(info->blocks * sizeof(*r->noted));
-	r->blocks = map_lazily(info->blocks * sizeof(*r->blocks));
-	if (!r->pages || !r->noted || !r->blocks ||
+	if (map_lazily(info->blocks * RF_IMAGE_BLOCK_PAGES * sizeof(*r->pages),
+		       (void **)&r->pages) != RF_OK ||
+	    map_lazily(info->blocks * sizeof(*r->noted), (void **)&r->noted) != RF_OK ||
+	    map_lazily(info->blocks * sizeof(*r->blocks), (void **)&r->blocks) != RF_OK ||
 	    rf_bitmap_init(&r->present, info->pages) != RF_OK ||
 	    rf_bitmap_init(&r->touched, info->blocks) != RF_OK)
 		return RF_ERR_NO_MEMORY;
