@@ -57,6 +57,11 @@ static bool is_lost(const struct rf_converge_in *in, const struct rf_converge_me
 	       (m->stalled && in->dirty_rate >= running_bandwidth(in));
 }
 
+static bool is_after_rounds(const struct rf_converge_in *in)
+{
+	return !in->in_round && in->postcopy_after && in->round >= in->postcopy_after;
+}
+
 static enum rf_converge_action out_of_time(const struct rf_converge_in *in)
 {
 	switch (in->timeout_action) {
@@ -87,8 +92,7 @@ void rf_converge_decide(const struct rf_converge_in *in, struct rf_converge_out 
 		out->action = RF_CONVERGE_SWITCH_OVER;
 	} else if (in->timeout && in->elapsed_ms >= in->timeout) {
 		out->action = out_of_time(in);
-	} else if (!in->in_round && in->may_postcopy && in->postcopy_after &&
-		   in->round >= in->postcopy_after) {
+	} else if (in->may_postcopy && (is_after_rounds(in) || (lost && !may_throttle))) {
 		out->action = RF_CONVERGE_POSTCOPY;
 	} else if (may_throttle) {
 		if (out->memory.high < RF_CONVERGE_HIGH || fits)
@@ -98,8 +102,6 @@ void rf_converge_decide(const struct rf_converge_in *in, struct rf_converge_out 
 			rf_throttle_next(&in->throttle_cfg, in->throttle, in->sent, in->again);
 		out->memory =
 			(struct rf_converge_memory){.last_remaining = out->memory.last_remaining};
-	} else if (lost && in->may_postcopy) {
-		out->action = RF_CONVERGE_POSTCOPY;
 	} else {
 		out->hopeless = lost;
 	}

@@ -7,7 +7,7 @@
 
 int rf_dirty_map_init(struct rf_dirty_map *m, uint64_t npages)
 {
-	struct rf_bitmap *all[] = {&m->pending, &m->next, &m->warm, &m->hot, &m->saved};
+	struct rf_bitmap *all[] = {&m->pending, &m->next, &m->warm, &m->twice, &m->hot, &m->saved};
 
 	*m = (struct rf_dirty_map){.npages = npages};
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
@@ -23,6 +23,7 @@ void rf_dirty_map_fini(struct rf_dirty_map *m)
 {
 	rf_bitmap_fini(&m->saved);
 	rf_bitmap_fini(&m->hot);
+	rf_bitmap_fini(&m->twice);
 	rf_bitmap_fini(&m->warm);
 	rf_bitmap_fini(&m->next);
 	rf_bitmap_fini(&m->pending);
@@ -32,13 +33,15 @@ void rf_dirty_map_absorb(struct rf_dirty_map *m, struct rf_bitmap *found, bool i
 			 struct rf_dirty_found *sum)
 {
 	for (uint64_t w = 0; w < m->pending.nwords; w++) {
-		uint64_t dirty = rf_bitmap_take_word(found, w, UINT64_MAX), pending;
+		uint64_t dirty = rf_bitmap_take_word(found, w, UINT64_MAX), pending, again;
 
-		rf_bitmap_store_word(&m->hot, w, dirty & rf_bitmap_word(&m->warm, w));
-		rf_bitmap_store_word(&m->warm, w, dirty);
 		if (!dirty)
 			continue;
 		pending = rf_bitmap_word_after(&m->pending, w);
+		again = dirty & rf_bitmap_word(&m->warm, w);
+		rf_bitmap_or_word(&m->warm, w, dirty);
+		rf_bitmap_or_word(&m->twice, w, again);
+		rf_bitmap_or_word(&m->hot, w, again);
 		sum->dirtied += (uint64_t)__builtin_popcountll(dirty);
 		sum->again += (uint64_t)__builtin_popcountll(
 			rf_bitmap_or_word(&m->next, w, dirty & ~pending));
@@ -52,6 +55,8 @@ uint64_t rf_dirty_map_advance(struct rf_dirty_map *m, uint64_t *avoided)
 	for (uint64_t w = 0; w < m->saved.nwords; w++) {
 		uint64_t saved = rf_bitmap_take_word(&m->saved, w, UINT64_MAX);
 
+		rf_bitmap_store_word(&m->hot, w, rf_bitmap_take_word(&m->twice, w, UINT64_MAX));
+		rf_bitmap_store_word(&m->warm, w, 0);
 		/* Some were written once more after they had been sent. */
 		if (saved)
 			*avoided += (uint64_t)__builtin_popcountll(saved &

@@ -8,8 +8,8 @@
  *   found    written since the harvest before (one bitmap for all regions, owned by rf_sync)
  *   pending  must be sent in this round
  *   next     written since it was sent, for the next round
- *   warm     in the last harvest
- *   hot      in the last two: worth to be sent late in a round
+ *   warm     in a harvest of this round; twice: in two of them
+ *   hot      in two of this round or of the one before: worth to be sent late
  *   saved    written while it was pending: this round's turn carries that write, too
  *
  * Absorb. A page that is pending after the harvest, tracking of it armed again by then, will be
@@ -21,8 +21,8 @@
  * claim is in a later harvest.
  *
  * Threads: claim and unclaim from any thread; absorb and advance from whoever holds the lock of
- * rf_sync. pending and next are shared, hot is written by absorb and read by the cursor, warm and
- * saved belong to the lock.
+ * rf_sync. pending and next are shared, hot is written under the lock and read by the cursor; warm,
+ * twice and saved belong to the lock.
  */
 #ifndef RF_SCHEDULER_DIRTY_MAP_H
 #define RF_SCHEDULER_DIRTY_MAP_H
@@ -35,7 +35,7 @@
 struct rf_dirty_map {
 	struct rf_bitmap pending;
 	struct rf_bitmap next;
-	struct rf_bitmap warm, hot, saved;
+	struct rf_bitmap warm, twice, hot, saved;
 	uint64_t npages;
 };
 
@@ -55,14 +55,15 @@ struct rf_dirty_found {
 };
 
 /*
- * Takes what was found, which is empty afterwards. in_round: the sender is at work, so what it
- * need not send twice counts as saved. Adds to *sum.
+ * Takes what was found, which is empty afterwards. The scheduler's last one of a round counts for
+ * heat, too, so without harvests in a round nothing gets hot. in_round: the sender is at work, so
+ * what it need not send twice counts as saved. Adds to *sum.
  */
 void rf_dirty_map_absorb(struct rf_dirty_map *m, struct rf_bitmap *found, bool in_round,
 			 struct rf_dirty_found *sum);
 
-/* pending |= next, next = 0. Returns how many pages are pending then; adds to *avoided those that
- * would be, had they not been saved. */
+/* A round is over: pending |= next, next = 0, and heat is counted anew. Returns how many pages are
+ * pending then; adds to *avoided those that would be, had they not been saved. */
 uint64_t rf_dirty_map_advance(struct rf_dirty_map *m, uint64_t *avoided);
 
 /* Most of what is pending in the 64 pages around this one is hot. */

@@ -107,7 +107,7 @@ static int run_rounds(struct rf_source *src, uint64_t pending)
 
 int rf_source_precopy(struct rf_source *src)
 {
-	uint64_t pending;
+	uint64_t pending = 0;
 	int rc = start_tracking(src, &pending);
 
 	if (rc == RF_OK && src->cfg.pin_all)

@@ -88,7 +88,7 @@ struct rf_source_cfg {
 	uint32_t sync_interval; /**< ms between harvests in a round; 0 (default): an eighth of the
 				     round, from 100 ms to 5 s, and never over a twentieth of the
 				     time; RF_SYNC_OFF */
-	int hot_in_order;	/**< 1: pages found dirty in two harvests running are sent where
+	int hot_in_order;	/**< 1: pages found dirty in two harvests of a round are sent where
 				     they stand; 0: last in their round */
 	const char *poll_mode;	/**< "adaptive" (default), "busy" or "event": how the threads that
 				     serve lanes wait */

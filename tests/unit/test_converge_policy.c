@@ -268,6 +268,7 @@ static void a_guest_at_three_times_the_bandwidth(void **state)
 
 	/* precopy alone never ends, and that is said after the third round */
 	out = migrate(in, 512.0 * MIB, 300.0 * MIB, &rounds, &hopeless);
+	assert_int_equal(out.action, RF_CONVERGE_ITERATE);
 	assert_int_equal(rounds, 100);
 	assert_int_equal(hopeless, 3);
 
@@ -295,8 +296,8 @@ static void a_guest_that_converges_is_left_alone(void **state)
 	uint64_t rounds, hopeless;
 	struct rf_converge_out out;
 
-	for (double rate = 0; rate <= 45.0 * MIB; rate += 5.0 * MIB) {
-		out = migrate(in, 512.0 * MIB, rate, &rounds, &hopeless);
+	for (unsigned rate = 0; rate <= 45; rate += 5) {
+		out = migrate(in, 512.0 * MIB, rate * 1.0 * MIB, &rounds, &hopeless);
 		assert_int_equal(out.action, RF_CONVERGE_SWITCH_OVER);
 		assert_int_equal(out.throttle, 0);
 		assert_int_equal(hopeless, 0);

@@ -312,18 +312,37 @@ static void only_in_a_round_is_something_avoided(void **state)
 	assert_int_equal(avoided, 0);
 }
 
-static void twice_in_a_row_is_hot(void **state)
+static void twice_in_a_round_is_hot(void **state)
 {
 	set_pending(0, 1000);
 	(void)ABSORB(true, 64, 65, 66, 128);
 	assert_int_equal(rf_bitmap_count(&map.hot), 0);
+	(void)ABSORB(true, 900);
 	(void)ABSORB(true, 64, 65, 129);
 	assert_int_equal(rf_bitmap_count(&map.hot), 2);
-	(void)ABSORB(true, 65, 128);
+	/* and in the next one */
+	(void)advance(&map);
+	assert_int_equal(rf_bitmap_count(&map.hot), 2);
+	(void)ABSORB(true, 66, 128); /* counted anew */
+	assert_int_equal(rf_bitmap_count(&map.hot), 2);
+	(void)ABSORB(true, 128);
+	assert_int_equal(rf_bitmap_count(&map.hot), 3);
+	/* but not in that after it, unless it is hot again */
+	(void)advance(&map);
 	assert_int_equal(rf_bitmap_count(&map.hot), 1);
-	assert_true(rf_bitmap_test(&map.hot, 65));
-	(void)ABSORB(true, 900);
+	assert_true(rf_bitmap_test(&map.hot, 128));
+	(void)advance(&map);
 	assert_int_equal(rf_bitmap_count(&map.hot), 0);
+}
+
+/* With a harvest a round nobody knows what is hot. */
+static void a_harvest_a_round_makes_nothing_hot(void **state)
+{
+	for (unsigned round = 0; round < 5; round++) {
+		(void)ABSORB(false, 64, 65);
+		(void)advance(&map);
+		assert_int_equal(rf_bitmap_count(&map.hot), 0);
+	}
 }
 
 static void a_word_is_hot_if_most_of_what_is_pending_is(void **state)
@@ -352,7 +371,9 @@ int main(void)
 						drop_both),
 		cmocka_unit_test_setup_teardown(only_in_a_round_is_something_avoided, make_map,
 						drop_both),
-		cmocka_unit_test_setup_teardown(twice_in_a_row_is_hot, make_map, drop_both),
+		cmocka_unit_test_setup_teardown(twice_in_a_round_is_hot, make_map, drop_both),
+		cmocka_unit_test_setup_teardown(a_harvest_a_round_makes_nothing_hot, make_map,
+						drop_both),
 		cmocka_unit_test_setup_teardown(a_word_is_hot_if_most_of_what_is_pending_is,
 						make_map, drop_both),
 		cmocka_unit_test_setup_teardown(nothing_is_pending_at_first, make_map, drop_map),
