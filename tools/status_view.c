@@ -257,11 +257,12 @@ static void view_many(FILE *f, const struct status_view *v, struct json_object *
 	if (member(status, "max-bandwidth"))
 		fprintf(f, ", bandwidth %s", bandwidth(status, "max-bandwidth").s);
 	fputc('\n', f);
-	fprintf(f, "  %3s  %-16s %6s %12s %12s %14s %10s\n", "#", "state", "round", "transferred",
+	fprintf(f, "  %3s  %-16s %5s %11s %11s %12s %8s\n", "#", "state", "round", "transferred",
 		"remaining", "now", "downtime");
 	for (unsigned i = 0; i < n; i++) {
 		struct json_object *m = migration(status, i), *ram = member(m, "ram");
-		fprintf(f, "  %3llu  %-16s %6llu %12s %12s %14s %7.0f ms\n",
+
+		fprintf(f, "  %3llu  %-16s %5llu %11s %11s %12s %5.0f ms\n",
 			(unsigned long long)count(m, "migration"), text(m, "status"),
 			(unsigned long long)count(m, "rounds"), size(number(ram, "transferred")).s,
 			size(number(ram, "remaining")).s, per_second(v->rate[i]).s,
@@ -270,8 +271,8 @@ static void view_many(FILE *f, const struct status_view *v, struct json_object *
 		left += number(ram, "remaining");
 		rate += v->rate[i] > 0 ? v->rate[i] : 0;
 	}
-	fprintf(f, "  %3s  %-16s %6s %12s %12s %12s/s\n", "", "sum", "", size(sent).s, size(left).s,
-		size(rate).s);
+	fprintf(f, "  %3s  %-16s %5s %11s %11s %12s\n", "", "sum", "", size(sent).s, size(left).s,
+		per_second(n && v->rate[0] < 0 ? -1 : rate).s);
 }
 
 char *status_view_block(const struct status_view *v, struct json_object *status)

@@ -88,6 +88,9 @@ static void several_migrations_have_a_line_each_and_a_sum(void **state)
 	assert_has(text, "sum");
 	assert_has(text, "3 MiB/s");
 	assert_has(text, "4 MiB");
+	/* fits a terminal */
+	for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+		assert_true(strcspn(line, "\n") < 80);
 	free(text);
 }
 
