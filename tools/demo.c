@@ -16,6 +16,7 @@
 
 #include "tools/common.h"
 #include "tools/demo_report.h"
+#include "tools/demo_snapshot.h"
 #include "tools/mover.h"
 
 struct demo_opts {
@@ -24,6 +25,7 @@ struct demo_opts {
 	struct output_opts out;
 	const char *host, *placement;
 	uint64_t run_before, run_after, migrations;
+	bool snapshot;
 };
 
 /* Options are handed to the two commands by name: these are for the source only. */
@@ -38,6 +40,10 @@ static const struct rf_opt table[] = {
 	RF_OPT_UINT(struct demo_opts, migrations, "migrations", 'n', "N", "1",
 		    "guests, moved at once; --max-bandwidth is for all of them together", .min = 1,
 		    .max = MOVERS_MAX),
+	RF_OPT_BOOL(
+		struct demo_opts, snapshot, "snapshot", 0, "no",
+		"do not move the guest: write it to a file while it runs, and run it from there; "
+		"of what follows only --max-bandwidth counts"),
 	LINK_ROWS(struct demo_opts),
 	RF_OPT_STRING(struct demo_opts, host, "host", 0, "ADDRESS", "127.0.0.1",
 		      "address the destination listens on"),
@@ -325,6 +331,20 @@ free_args:
 	return rc;
 }
 
+static int run_snapshot(const struct demo_opts *o)
+{
+	const struct demo_snapshot d = {
+		.guest = &o->guest,
+		.log_level = o->out.log_level,
+		.run_before = o->run_before,
+		.run_after = o->run_after,
+		.max_bandwidth = o->mig.max_bandwidth,
+		.json = o->out.json,
+	};
+
+	return demo_snapshot(&d);
+}
+
 int cmd_demo(int argc, char **argv)
 {
 	static const char prog[] = "ramferry demo";
@@ -342,5 +362,5 @@ int cmd_demo(int argc, char **argv)
 		return rc;
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	return run(&o);
+	return o.snapshot ? run_snapshot(&o) : run(&o);
 }

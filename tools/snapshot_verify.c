@@ -74,7 +74,7 @@ bool paused_copy_equals(const struct paused_copy *c, const char *path, char *des
 		uint64_t len = rf_image_block_pages(&r->img.regions[0], b) * RF_PAGE_SIZE;
 
 		snprintf(desc, cap, "2 MiB at 0x%llx differ",
-			 (unsigned long long)(b * RF_IMAGE_BLOCK));
+			 (unsigned long long)b * RF_IMAGE_BLOCK);
 		equal = rf_image_reader_block(r, 0, b, block) == RF_OK &&
 			!memcmp(block, c->memory + b * RF_IMAGE_BLOCK, len);
 	}
