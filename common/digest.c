@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "common/digest.h"
 
+#include <string.h>
+
+#include <ramferry/region.h>
+
 #include <assert.h>
 #include <stdatomic.h>
 #include <xxhash.h>
@@ -48,4 +52,14 @@ uint64_t rf_digest_zero(size_t len)
 		atomic_store_explicit(&empty->state, READY, memory_order_release);
 	}
 	return digest;
+}
+
+uint64_t rf_digest_but(void *p, size_t len, const struct rf_bitmap *free, uint64_t first)
+{
+	uint64_t end = first + len / RF_PAGE_SIZE;
+
+	for (uint64_t page = first; (page = rf_bitmap_find_set(free, page, end)) != RF_BITMAP_NONE;
+	     page++)
+		memset((uint8_t *)p + (page - first) * RF_PAGE_SIZE, 0, RF_PAGE_SIZE);
+	return rf_digest(p, len);
 }

@@ -23,7 +23,7 @@
 
 #define RF_WIRE_MAGIC	      "RAMFERRY"
 #define RF_WIRE_MAJOR	      1
-#define RF_WIRE_MINOR	      1 /* 1: RF_HELLO_PROBE */
+#define RF_WIRE_MINOR	      2 /* 1: RF_HELLO_PROBE; 2: RF_HELLO_FREE_HINTS */
 #define RF_WIRE_PREAMBLE_SIZE 16
 #define RF_WIRE_FRAME_HEADER  8
 #define RF_WIRE_MAX_PAYLOAD   (1u << 20)
@@ -66,6 +66,7 @@ enum rf_wire_type {
 	RF_WIRE_MISSING,       /* S→D, wire_postcopy.h */
 	RF_WIRE_POSTCOPY,      /* S→D: all missing pages are told, postcopy follows */
 	RF_WIRE_POSTCOPY_DONE, /* D→S: every page is in place */
+	RF_WIRE_FREE,	       /* S→D, wire_postcopy.h */
 	RF_WIRE_TYPE_COUNT,
 };
 
@@ -81,11 +82,14 @@ struct rf_wire_hello {
 	uint16_t urgent_lanes;
 	uint32_t link_timeout; /* ms: the sender gives the peer up after this silence */
 };
-#define RF_HELLO_VERIFY	  (1u << 0)
-#define RF_HELLO_PIN_ALL  (1u << 1)
-#define RF_HELLO_PROBE	  (1u << 2) /* only tries the ladder; to peers from 1.1 on */
-#define RF_HELLO_POSTCOPY (1u << 3) /* the source may go over to postcopy */
-#define RF_HELLO_FLAGS	  (RF_HELLO_VERIFY | RF_HELLO_PIN_ALL | RF_HELLO_PROBE | RF_HELLO_POSTCOPY)
+#define RF_HELLO_VERIFY	    (1u << 0)
+#define RF_HELLO_PIN_ALL    (1u << 1)
+#define RF_HELLO_PROBE	    (1u << 2) /* only tries the ladder; to peers from 1.1 on */
+#define RF_HELLO_POSTCOPY   (1u << 3) /* the source may go over to postcopy */
+#define RF_HELLO_FREE_HINTS (1u << 4) /* FREE may come; to peers from 1.2 on */
+#define RF_HELLO_FLAGS                                                             \
+	(RF_HELLO_VERIFY | RF_HELLO_PIN_ALL | RF_HELLO_PROBE | RF_HELLO_POSTCOPY | \
+	 RF_HELLO_FREE_HINTS)
 
 struct rf_wire_hello_ack {
 	uint16_t max_lanes;

@@ -212,6 +212,9 @@ int rf_dest_run(struct rf_dest *d)
 	for (uint32_t i = 0; i < d->nregions && !d->post.armed; i++)
 		if (d->regions[i].copied)
 			rf_dst_region_drop_landing(&d->regions[i]);
+	/* The guest is whole: what it has set aside as free it may use again. */
+	if (rc == RF_OK && (d->hello.flags & RF_HELLO_FREE_HINTS) && d->cfg.guest.free_hint_done)
+		d->cfg.guest.free_hint_done(d->cfg.guest_arg);
 	finish(d, rc);
 	return rc;
 }

@@ -69,7 +69,7 @@ struct rf_dest {
 	int cancel_fd;
 	_Atomic bool cancelled;
 	struct rf_state_cell state;
-	_Atomic uint64_t round, zero_pages, device_state;
+	_Atomic uint64_t round, zero_pages, device_state, free_told;
 	_Atomic int verified;
 	_Atomic double total_ms, setup_ms, poll_ms;
 	_Atomic uint64_t poll_wakeups;
@@ -79,6 +79,7 @@ struct rf_dest {
 	struct rf_first_error failure;
 	char transport_name[16], provider_name[32];
 	struct rf_postcopy_stats post_stats;
+	struct rf_hint_stats hint_stats;
 
 	/* session thread */
 	bool ran;
@@ -144,6 +145,7 @@ int rf_dest_take_digest(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_digest_end(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_state(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_run(struct rf_dest *d, const struct rf_frame *f);
+int rf_dest_take_free(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_missing(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_postcopy(struct rf_dest *d, const struct rf_frame *f);
 /* arrival.c: is the last page here, or did something break? */

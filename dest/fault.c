@@ -112,6 +112,19 @@ static bool reap_slots(struct rf_dst_fault *f)
 
 /* ---- faults ---- */
 
+/* Without a word to the source. */
+static int place_free(struct rf_dst_fault *f, struct rf_dst_pages *p, uint64_t page,
+		      const struct rf_uffd_fault *fault, uint64_t read_ns)
+{
+	int rc = rf_dst_pages_place_zero(p, page);
+	uint64_t ns = now_ns() - read_ns;
+
+	atomic_fetch_add_explicit(&f->free_faults, 1, memory_order_relaxed);
+	rf_histogram_add(&f->free_latency, ns);
+	count_blocked(f, fault->thread, ns);
+	return rc;
+}
+
 static int take_fault(struct rf_dst_fault *f, const struct rf_uffd_fault *fault, uint64_t read_ns)
 {
 	uint32_t region;
@@ -132,6 +145,8 @@ static int take_fault(struct rf_dst_fault *f, const struct rf_uffd_fault *fault,
 	case RF_DST_FAULT_PLACE:
 		atomic_fetch_add_explicit(&p->count->local, 1, memory_order_relaxed);
 		return rf_dst_pages_place(p, page, 1);
+	case RF_DST_FAULT_ZERO:
+		return place_free(f, p, page, fault, read_ns);
 	case RF_DST_FAULT_WAIT:
 		atomic_fetch_add_explicit(&f->waits, 1, memory_order_relaxed);
 		return RF_OK;
@@ -267,6 +282,7 @@ int rf_dst_fault_start(struct rf_dst_fault *f, struct rf_dst_postcopy *post, uns
 	rf_histogram_init(&f->part_request);
 	rf_histogram_init(&f->part_wire);
 	rf_histogram_init(&f->part_place);
+	rf_histogram_init(&f->free_latency);
 	f->slots = calloc(RF_WIRE_MAX_SLOTS, sizeof(*f->slots));
 	f->free_slots = calloc(RF_WIRE_MAX_SLOTS, sizeof(*f->free_slots));
 	if (!f->slots || !f->free_slots) {

@@ -3,8 +3,8 @@
  * A fault thread: one userfaultfd and one urgent lane in one loop, so that between reading a
  * fault, asking for the page, receiving and placing it nothing is handed to another thread.
  *
- *   uffd ──fault──► placed? wake · landed? place · asked? nothing · else a slot and a request ─►
- *   lane ──imm(slot)──► land, place, wake · zero(slot)──► clear, land, place, wake
+ *   uffd ──fault──► placed? wake · landed? place · free? zeros · asked? nothing · else a slot and a
+ * request ─► lane ──imm(slot)──► land, place, wake · zero(slot)──► clear, land, place, wake
  */
 #ifndef RF_DEST_FAULT_H
 #define RF_DEST_FAULT_H
@@ -53,9 +53,10 @@ struct rf_dst_fault {
 	struct rf_dst_blocked blocked[RF_DST_FAULT_THREADS];
 	unsigned nblocked;
 	/* any thread may read */
-	_Atomic uint64_t faults, requests, waits, wakes;
+	_Atomic uint64_t faults, requests, waits, wakes, free_faults;
 	struct rf_histogram latency; /* fault read to placed, requested pages */
 	struct rf_histogram part_request, part_wire, part_place;
+	struct rf_histogram free_latency; /* fault read to placed, free pages */
 };
 
 /* Starts the thread; on success it owns the lane. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Precopy as the destination sees it: keys handed out, zero runs, ends of rounds. */
 #include "common/log.h"
+#include "common/wire_postcopy.h"
 #include "dest/dest.h"
 
 static int put_key(struct rf_dest *d, struct rf_wbuf *b, const struct rf_wire_chunk *c)
@@ -76,6 +77,41 @@ int rf_dest_take_zero(struct rf_dest *d, const struct rf_frame *f)
 		atomic_fetch_add(&d->zero_pages, run.count);
 	}
 	return RF_OK;
+}
+
+struct free_walk {
+	struct rf_dest *d;
+	struct rf_dst_region *region;
+};
+
+static int note_free(void *arg, uint64_t first, uint64_t count)
+{
+	struct free_walk *w = arg;
+	uint64_t pages = w->region->len / RF_PAGE_SIZE;
+
+	if (first >= pages || count > pages - first)
+		return rf_dest_fail(w->d, RF_ERR_PROTOCOL, "source calls pages past region %s free",
+				    w->region->id);
+	if (rf_dst_region_note_free(w->region, first, count) != RF_OK)
+		return rf_dest_fail(w->d, RF_ERR_NO_MEMORY, "no memory for free pages");
+	atomic_fetch_add(&w->d->free_told, count);
+	return RF_OK;
+}
+
+/* Pages the guest does not need: what is here of them, or zeros, will do. */
+int rf_dest_take_free(struct rf_dest *d, const struct rf_frame *f)
+{
+	struct free_walk w = {.d = d};
+	struct rf_wire_missing m;
+
+	if (!(d->hello.flags & RF_HELLO_FREE_HINTS) || d->postcopy || d->digest_block ||
+	    d->digest_region || d->device || d->post.pages)
+		return rf_dest_fail(d, RF_ERR_PROTOCOL,
+				    "source tells free pages where it must not");
+	if (rf_wire_get_missing(f->payload, f->len, &m) != RF_OK || m.region >= d->nregions)
+		return rf_dest_malformed(d, f->type);
+	w.region = d->by_source[m.region];
+	return rf_wire_walk_missing(&m, note_free, &w);
 }
 
 int rf_dest_take_round_end(struct rf_dest *d, const struct rf_frame *f)

@@ -42,12 +42,31 @@ uint64_t rf_dst_pages_mark_missing(struct rf_dst_pages *p, uint64_t first, uint6
 	return to - from - before;
 }
 
+/* Free and never missing. A page that was missing has been written to by the guest since the hint,
+ * or shares its host page with one that was: those bits are not looked at. */
+static bool is_free(const struct rf_dst_pages *p, uint64_t page)
+{
+	uint64_t small = (uint64_t)1 << p->shift >> __builtin_ctz(RF_PAGE_SIZE);
+
+	return rf_dst_region_is_free(p->region, page * small, small);
+}
+
+int rf_dst_pages_place_zero(struct rf_dst_pages *p, uint64_t page)
+{
+	uint64_t small = (uint64_t)1 << p->shift >> __builtin_ctz(RF_PAGE_SIZE);
+	int rc = rf_dst_region_clear(p->region, page * small, small);
+
+	return rc == RF_OK ? rf_dst_pages_place(p, page, 1) : rc;
+}
+
 enum rf_dst_fault_action rf_dst_pages_fault(struct rf_dst_pages *p, uint64_t page)
 {
 	bool asked;
 
 	if (rf_bitmap_test(&p->placed, page))
 		return RF_DST_FAULT_WAKE;
+	if (!rf_bitmap_test(&p->missing, page) && is_free(p, page))
+		return RF_DST_FAULT_ZERO;
 	if (!rf_bitmap_test(&p->missing, page))
 		return RF_DST_FAULT_PLACE;
 	asked = rf_bitmap_test_and_set(&p->requested, page);

@@ -10,7 +10,9 @@
  *   requested  a fault thread asked for it
  *   placed     mapped into the guest view: the guest may have changed it, nobody writes there
  *
- * A page that was never missing is landed from the start. No wake-up is lost between the two
+ * A page that was never missing is landed from the start. If it is free, too, who touches it gets
+ * zeros: nobody but the fault thread of its shard places it, so it is cleared before anybody can
+ * have written to it. No wake-up is lost between the two
  * threads that may see a page at the same time, because each writes its own bit before it reads
  * the other's:
  *
@@ -53,6 +55,7 @@ struct rf_dst_pages {
 enum rf_dst_fault_action {
 	RF_DST_FAULT_WAKE,    /* it is placed: the guest only has to look again */
 	RF_DST_FAULT_PLACE,   /* it has landed: place it */
+	RF_DST_FAULT_ZERO,    /* the guest does not need what it held: clear and place it */
 	RF_DST_FAULT_REQUEST, /* ask the source */
 	RF_DST_FAULT_WAIT,    /* it has been asked for: whoever receives it places it */
 };
@@ -74,6 +77,9 @@ bool rf_dst_pages_land(struct rf_dst_pages *p, uint64_t page, bool *urgent);
 /* Maps landed host pages [first, first + n) into the guest view and wakes who waits; pages that
  * are placed are left out. A page that is in nobody's file reads as zero. */
 int rf_dst_pages_place(struct rf_dst_pages *p, uint64_t first, uint64_t n);
+
+/* A page to which RF_DST_FAULT_ZERO applies; by the fault thread it was told to. */
+int rf_dst_pages_place_zero(struct rf_dst_pages *p, uint64_t page);
 
 /* The userfaultfd that a host page belongs to. */
 int rf_dst_pages_uffd(const struct rf_dst_pages *p, uint64_t page);

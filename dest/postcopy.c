@@ -76,6 +76,8 @@ static int note_missing(void *arg, uint64_t first, uint64_t count)
 
 	if (first >= w->limit || count > w->limit - first)
 		return RF_ERR_PROTOCOL;
+	if (w->pages->region->free.nbits) /* what is missing is not free */
+		rf_bitmap_clear_range(&w->pages->region->free, first, count);
 	w->added += rf_dst_pages_mark_missing(w->pages, first, count);
 	return 0;
 }

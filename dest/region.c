@@ -116,6 +116,7 @@ void rf_dst_region_fini(struct rf_dst_region *r)
 	if (r->memfd >= 0)
 		close(r->memfd);
 	free(r->chunks);
+	rf_bitmap_fini(&r->free);
 	r->guest_view = NULL;
 	r->landing = NULL;
 	r->memfd = -1;
@@ -203,4 +204,18 @@ int rf_dst_region_clear(struct rf_dst_region *r, uint64_t first, uint64_t count)
 	if (rc == RF_ERR_UNSUPPORTED) /* the file cannot tell holes: clear all of it */
 		rc = clear_extent(at, 0, count * RF_PAGE_SIZE);
 	return rc;
+}
+
+int rf_dst_region_note_free(struct rf_dst_region *r, uint64_t first, uint64_t count)
+{
+	if (!r->free.nbits && rf_bitmap_init(&r->free, r->len / RF_PAGE_SIZE) != RF_OK)
+		return RF_ERR_NO_MEMORY;
+	rf_bitmap_set_range(&r->free, first, count);
+	return RF_OK;
+}
+
+bool rf_dst_region_is_free(const struct rf_dst_region *r, uint64_t first, uint64_t count)
+{
+	return r->free.nbits &&
+	       rf_bitmap_find_clear(&r->free, first, first + count) == RF_BITMAP_NONE;
 }

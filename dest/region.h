@@ -21,6 +21,7 @@
 
 #include <ramferry/dest.h>
 
+#include "common/bitmap.h"
 #include "transport/transport.h"
 
 struct rf_dst_region {
@@ -36,6 +37,8 @@ struct rf_dst_region {
 	bool matched; /* the source has it too */
 	struct rf_mr **chunks;
 	uint64_t nchunks, chunk_size;
+	/* written by the session thread before the guest runs, then only read */
+	struct rf_bitmap free; /* pages the guest does not need; no bits: it never said so */
 };
 
 /* Checks spec and makes the memory. RF_ERR_INVALID, RF_ERR_NO_MEMORY, RF_ERR_SYSTEM (logged). */
@@ -55,6 +58,11 @@ uint64_t rf_dst_region_resident(const struct rf_dst_region *r);
 int rf_dst_region_copy_all(struct rf_dst_region *r);
 /* The same: the landing view is not needed any more. Deregistered before. */
 void rf_dst_region_drop_landing(struct rf_dst_region *r);
+
+/* Pages [first, first + count), which must be inside, are free. RF_ERR_NO_MEMORY. */
+int rf_dst_region_note_free(struct rf_dst_region *r, uint64_t first, uint64_t count);
+/* All of them are. */
+bool rf_dst_region_is_free(const struct rf_dst_region *r, uint64_t first, uint64_t count);
 
 /* Clears pages [first, first + count), which must be inside, without filling holes. */
 int rf_dst_region_clear(struct rf_dst_region *r, uint64_t first, uint64_t count);

@@ -90,12 +90,30 @@ static void add_up_faults(struct rf_dest *d, struct rf_postcopy_stats *s)
 	rf_histogram_pow2_us(&all, s->latency_dist, RF_LATENCY_BUCKETS);
 }
 
+/* Likewise, of faults on free pages. */
+static void add_up_free_faults(const struct rf_dest *d, struct rf_hint_stats *s)
+{
+	struct rf_histogram all;
+
+	rf_histogram_init(&all);
+	s->faults = 0;
+	for (unsigned i = 0; i < d->post.nfaults; i++) {
+		s->faults += atomic_load(&d->post.faults[i].free_faults);
+		rf_histogram_merge(&all, &d->post.faults[i].free_latency);
+	}
+	s->latency = rf_histogram_mean(&all) / 1e3;
+	s->latency_p50 = (double)rf_histogram_percentile(&all, 50) / 1e3;
+	s->latency_max = (double)rf_histogram_percentile(&all, 100) / 1e3;
+}
+
 /* Once the fault threads have ended; who waited how long is theirs before. */
 void rf_dest_keep_postcopy_stats(struct rf_dest *d)
 {
 	struct rf_postcopy_stats s = {0};
+	struct rf_hint_stats hints = {0};
 
 	add_up_faults(d, &s);
+	add_up_free_faults(d, &hints);
 	for (unsigned i = 0; i < d->post.nfaults; i++) {
 		const struct rf_dst_fault *f = &d->post.faults[i];
 
@@ -107,6 +125,7 @@ void rf_dest_keep_postcopy_stats(struct rf_dest *d)
 	}
 	pthread_mutex_lock(&d->lock);
 	d->post_stats = s;
+	d->hint_stats = hints;
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -133,12 +152,15 @@ void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
 	memcpy(s.transport, d->transport_name, sizeof(s.transport));
 	memcpy(s.provider, d->provider_name, sizeof(s.provider));
 	s.postcopy = d->post_stats;
+	s.free_hints = d->hint_stats;
 	pthread_mutex_unlock(&d->lock);
 	/* The fault threads are there for as long as it is in this state, and their counters after.
 	 */
 	if (s.status == RF_STATE_POSTCOPY_ACTIVE) {
-		if (!s.postcopy.active)
+		if (!s.postcopy.active) {
 			add_up_faults(d, &s.postcopy);
+			add_up_free_faults(d, &s.free_hints);
+		}
 		s.ram.remaining = missing_bytes(d);
 	}
 	s.lanes = d->hello.bulk_lanes;
@@ -155,6 +177,7 @@ void rf_dest_stats(struct rf_dest *d, struct rf_stats *out)
 		s.ram.total += d->regions[i].len;
 		s.ram.resident += rf_dst_region_resident(&d->regions[i]);
 	}
+	s.free_hints.told = atomic_load(&d->free_told);
 	s.ram.duplicate = atomic_load(&d->zero_pages);
 	s.ram.page_size = RF_PAGE_SIZE;
 	s.size = out->size;

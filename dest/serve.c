@@ -25,6 +25,7 @@ static const struct {
 	[RF_WIRE_DIGEST_END] = {IN(RF_DST_PAUSED), rf_dest_take_digest_end},
 	[RF_WIRE_STATE] = {IN(RF_DST_PAUSED), rf_dest_take_state},
 	[RF_WIRE_RUN] = {IN(RF_DST_LOADED), rf_dest_take_run},
+	[RF_WIRE_FREE] = {IN(RF_DST_PAUSED), rf_dest_take_free},
 	[RF_WIRE_MISSING] = {IN(RF_DST_PAUSED), rf_dest_take_missing},
 	[RF_WIRE_POSTCOPY] = {IN(RF_DST_PAUSED), rf_dest_take_postcopy},
 };

@@ -31,9 +31,10 @@ static uint64_t digest_block(struct rf_dest *d, const struct rf_dst_region *r, u
 
 	if (rc == RF_OK && !data)
 		return rf_digest_zero(len);
-	if (pread(r->memfd, d->copy, len, (off_t)at) == (ssize_t)len)
-		return rf_digest(d->copy, len);
-	return rf_digest(r->landing + at, len);
+	if (pread(r->memfd, d->copy, len, (off_t)at) != (ssize_t)len)
+		memcpy(d->copy, r->landing + at, len);
+	return r->free.nbits ? rf_digest_but(d->copy, len, &r->free, at / RF_PAGE_SIZE)
+			     : rf_digest(d->copy, len);
 }
 
 static uint64_t blocks_of(const struct rf_dst_region *r)

@@ -7,7 +7,8 @@
 
 int rf_dirty_map_init(struct rf_dirty_map *m, uint64_t npages)
 {
-	struct rf_bitmap *all[] = {&m->pending, &m->next, &m->warm, &m->twice, &m->hot, &m->saved};
+	struct rf_bitmap *all[] = {&m->pending, &m->next,  &m->warm, &m->twice,
+				   &m->hot,	&m->saved, &m->free};
 
 	*m = (struct rf_dirty_map){.npages = npages};
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
@@ -25,6 +26,7 @@ void rf_dirty_map_fini(struct rf_dirty_map *m)
 	rf_bitmap_fini(&m->hot);
 	rf_bitmap_fini(&m->twice);
 	rf_bitmap_fini(&m->warm);
+	rf_bitmap_fini(&m->free);
 	rf_bitmap_fini(&m->next);
 	rf_bitmap_fini(&m->pending);
 }
@@ -37,6 +39,7 @@ void rf_dirty_map_absorb(struct rf_dirty_map *m, struct rf_bitmap *found, bool i
 
 		if (!dirty)
 			continue;
+		(void)rf_bitmap_take_word(&m->free, w, dirty);
 		pending = rf_bitmap_word_after(&m->pending, w);
 		again = dirty & rf_bitmap_word(&m->warm, w);
 		rf_bitmap_or_word(&m->warm, w, dirty);
@@ -79,6 +82,25 @@ static uint64_t word_mask(unsigned from, unsigned to)
 	uint64_t upto = to == 64 ? UINT64_MAX : (1ull << to) - 1;
 
 	return upto & (UINT64_MAX << from);
+}
+
+uint64_t rf_dirty_map_free(struct rf_dirty_map *m, uint64_t first, uint64_t count)
+{
+	uint64_t n = 0;
+
+	rf_bitmap_clear_range(&m->next, first, count);
+	for (uint64_t at = first; at < first + count;) {
+		uint64_t to =
+			(at / 64 + 1) * 64 < first + count ? (at / 64 + 1) * 64 : first + count;
+		uint64_t mask = word_mask((unsigned)(at % 64), (unsigned)(at % 64 + (to - at)));
+
+		/* A sender may claim at the same time: whoever takes the bit has the page. */
+		n += (unsigned)__builtin_popcountll(
+			rf_bitmap_take_word(&m->pending, at / 64, mask));
+		at = to;
+	}
+	rf_bitmap_set_range(&m->free, first, count);
+	return n;
 }
 
 /*

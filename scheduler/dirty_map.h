@@ -11,10 +11,12 @@
  *   warm     in a harvest of this round; twice: in two of them
  *   hot      in two of this round or of the one before: worth to be sent late
  *   saved    written while it was pending: this round's turn carries that write, too
+ *   free     the guest said so (hints.h) and has not written to it since: need not be sent
  *
  * Absorb. A page that is pending after the harvest, tracking of it armed again by then, will be
  * claimed and read later still: its write travels in this round. So next |= found & ~pending,
- * in this order: write protect, then look at pending, as tests/unit/sync_model.c shows.
+ * in this order: write protect, then look at pending, as tests/unit/sync_model.c shows. Whatever
+ * was found is no longer free, wherever else it goes (tests/unit/hint_model.c).
  *
  * Claim. Whoever wins the atomic test-and-clear of a pending bit sends the page, and reads it
  * only after that. So several senders need no common lock, and a write that comes after the
@@ -35,7 +37,7 @@
 struct rf_dirty_map {
 	struct rf_bitmap pending;
 	struct rf_bitmap next;
-	struct rf_bitmap warm, twice, hot, saved;
+	struct rf_bitmap warm, twice, hot, saved, free;
 	uint64_t npages;
 };
 
@@ -68,6 +70,9 @@ uint64_t rf_dirty_map_advance(struct rf_dirty_map *m, uint64_t *avoided);
 
 /* Most of what is pending in the 64 pages around this one is hot. */
 bool rf_dirty_map_is_hot(const struct rf_dirty_map *m, uint64_t page);
+
+/* These pages are free: neither pending nor next. Returns how many were pending. By hints.h. */
+uint64_t rf_dirty_map_free(struct rf_dirty_map *m, uint64_t first, uint64_t count);
 
 /*
  * Claims the next run of pending pages in [from, end), at most max pages: the first pending

@@ -50,12 +50,23 @@ static int check_peer_knows_probe(struct rf_source *src)
 			      rf_ctrl_peer_minor(src->ctrl));
 }
 
+/* One that knows no hints would take the word for an error; then all pages are sent. */
+static void agree_on_hints(struct rf_source *src)
+{
+	src->may_hint = src->cfg.free_hints && rf_ctrl_peer_minor(src->ctrl) >= 2;
+	if (src->cfg.free_hints && !src->may_hint)
+		rf_info("source",
+			"destination %s speaks protocol %d.%u, without free page hints (1.2)",
+			rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR, rf_ctrl_peer_minor(src->ctrl));
+}
+
 static int say_hello(struct rf_source *src, struct rf_wire_hello_ack *ack)
 {
 	struct rf_wire_hello hello = {
 		.flags = (src->cfg.verify ? RF_HELLO_VERIFY : 0) |
 			 (src->cfg.pin_all ? RF_HELLO_PIN_ALL : 0) |
 			 (src->cfg.mode != RF_MODE_PRECOPY ? RF_HELLO_POSTCOPY : 0) |
+			 (src->may_hint ? RF_HELLO_FREE_HINTS : 0) |
 			 (src->probe ? RF_HELLO_PROBE : 0),
 		.regions = src->nregions,
 		.chunk_size = src->cfg.chunk_size,
@@ -151,6 +162,8 @@ int rf_source_connect(struct rf_source *src)
 
 	if (rc == RF_OK)
 		rc = check_peer_knows_probe(src);
+	if (rc == RF_OK)
+		agree_on_hints(src);
 	if (rc == RF_OK)
 		rc = say_hello(src, &ack);
 	if (rc == RF_OK && !src->probe)

@@ -15,46 +15,64 @@
 #include "common/log.h"
 #include "scheduler/source.h"
 
-static int tell_missing_of(struct rf_source *src, uint32_t region, uint8_t *buf)
+int rf_source_tell_bits(struct rf_source *src, uint32_t type, uint32_t region,
+			const struct rf_bitmap *bits)
 {
-	struct rf_src_region *r = &src->regions[region];
 	/* The scheduler thread is the only one that has the bits now. */
-	const uint64_t *words = (const uint64_t *)r->map.pending.words;
+	const uint64_t *words = (const uint64_t *)bits->words;
+	uint8_t *buf = malloc(RF_WIRE_MAX_PAYLOAD);
 	uint64_t first = 0;
 	int rc = RF_OK;
 
-	while (rc == RF_OK && (first = rf_bitmap_find_set(&r->map.pending, first, r->map.npages)) !=
-				      RF_BITMAP_NONE) {
+	if (!buf)
+		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for %s pages",
+				      rf_wire_type_str(type));
+	while (rc == RF_OK &&
+	       (first = rf_bitmap_find_set(bits, first, bits->nbits)) != RF_BITMAP_NONE) {
 		struct rf_wbuf b;
 		uint64_t n;
 
 		first = first / 64 * 64;
-		n = r->map.npages - first;
+		n = bits->nbits - first;
 		if (n > RF_WIRE_MISSING_MAX)
 			n = RF_WIRE_MISSING_MAX;
 		rf_wbuf_init(&b, buf, RF_WIRE_MAX_PAYLOAD);
 		if (rf_wire_put_missing(&b, region, first, n, words + first / 64))
-			rc = rf_source_send(src, RF_WIRE_MISSING, buf, (uint32_t)b.len);
+			rc = rf_source_send(src, type, buf, (uint32_t)b.len);
 		first += n;
-		if (first >= r->map.npages)
+		if (first >= bits->nbits)
 			break;
+	}
+	free(buf);
+	return rc;
+}
+
+int rf_source_tell_free(struct rf_source *src)
+{
+	int rc = RF_OK;
+
+	for (uint32_t i = 0; rc == RF_OK && src->may_hint && i < src->nregions; i++) {
+		struct rf_bitmap *bits = &src->regions[i].map.free;
+		const struct rf_bitmap *pending = &src->regions[i].map.pending;
+
+		/* A page the sender had claimed and gave back is to be sent after all. */
+		for (uint64_t w = 0; w < bits->nwords; w++)
+			(void)rf_bitmap_take_word(bits, w, rf_bitmap_word(pending, w));
+		atomic_fetch_add(&src->hints.told, rf_bitmap_count(bits));
+		rc = rf_source_tell_bits(src, RF_WIRE_FREE, i, bits);
 	}
 	return rc;
 }
 
 static int tell_missing(struct rf_source *src)
 {
-	uint8_t *buf = malloc(RF_WIRE_MAX_PAYLOAD);
-	int rc = RF_OK;
+	int rc = rf_source_tell_free(src);
 
-	if (!buf)
-		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for missing pages");
 	for (uint32_t i = 0; rc == RF_OK && i < src->nregions; i++) {
-		rc = tell_missing_of(src, i, buf);
+		rc = rf_source_tell_bits(src, RF_WIRE_MISSING, i, &src->regions[i].map.pending);
 		if (rc == RF_OK && rf_src_region_make_claims(&src->regions[i]) != RF_OK)
 			rc = rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for claims");
 	}
-	free(buf);
 	return rc == RF_OK ? rf_source_send(src, RF_WIRE_POSTCOPY, NULL, 0) : rc;
 }
 
@@ -101,12 +119,34 @@ void rf_source_stop_urgent(struct rf_source *src)
 	src->urgent.limiter = NULL;
 }
 
+/* It would be paused at once otherwise, and say nothing. In precopy it has the rounds. */
+static int await_hints(struct rf_source *src)
+{
+	uint64_t until = rf_now_ns(src->clock) + src->cfg.hint_wait * RF_NS_PER_MS;
+	int rc = RF_OK, left;
+
+	while (rc == RF_OK && src->hinting && (left = rf_ms_left(src->clock, until)) > 0) {
+		src->sleep_ms = left;
+		rc = rf_source_pump(src);
+	}
+	src->sleep_ms = 0;
+	return rc;
+}
+
 /* Keys while the guest still runs, so that few are left for the pause. */
 static int prepare(struct rf_source *src)
 {
-	if (src->cfg.mode == RF_MODE_POSTCOPY)
+	uint64_t pending;
+	int rc = RF_OK;
+
+	/* Without hints nothing need be tracked: all that holds data is missing. */
+	if (src->cfg.mode == RF_MODE_POSTCOPY && src->may_hint)
+		rc = rf_source_start_tracking(src, &pending);
+	else if (src->cfg.mode == RF_MODE_POSTCOPY)
 		rf_source_find_data(src);
-	return rf_source_need_pending(src);
+	if (rc == RF_OK)
+		rc = rf_source_need_pending(src);
+	return rc == RF_OK && src->cfg.mode == RF_MODE_POSTCOPY ? await_hints(src) : rc;
 }
 
 /* What the destination lacks: everything with data, or what was not sent since it was written. */

@@ -35,8 +35,16 @@ void rf_source_find_data(struct rf_source *src)
 	atomic_store(&src->count.skipped, skipped);
 }
 
+static void begin_hints(struct rf_source *src)
+{
+	rf_hints_open(&src->hints, src->regions, src->nregions);
+	src->hinting = true;
+	if (src->cfg.guest.free_hint_start)
+		src->cfg.guest.free_hint_start(src->cfg.guest_arg, rf_hints_epoch(&src->hints));
+}
+
 /* Tracking first, then the search for data: what is written from now on is in a harvest. */
-static int start_tracking(struct rf_source *src, uint64_t *pending)
+int rf_source_start_tracking(struct rf_source *src, uint64_t *pending)
 {
 	int rc;
 
@@ -53,8 +61,12 @@ static int start_tracking(struct rf_source *src, uint64_t *pending)
 	if (rf_sync_init(&src->sync, src->regions, src->nregions, &src->cfg.tracker, src->clock,
 			 src->wake_fd) != RF_OK)
 		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for what harvests find");
+	src->sync.hints = &src->hints;
 	rf_source_find_data(src);
-	return rf_source_harvest(src, pending);
+	rc = rf_source_harvest(src, pending);
+	if (rc == RF_OK && src->may_hint)
+		begin_hints(src);
+	return rc;
 }
 
 /* A round with harvests behind it. */
@@ -108,7 +120,7 @@ static int run_rounds(struct rf_source *src, uint64_t pending)
 int rf_source_precopy(struct rf_source *src)
 {
 	uint64_t pending = 0;
-	int rc = start_tracking(src, &pending);
+	int rc = rf_source_start_tracking(src, &pending);
 
 	if (rc == RF_OK && src->cfg.pin_all)
 		rc = rf_source_pin_all(src);

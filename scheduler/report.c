@@ -67,6 +67,17 @@ static void fill_postcopy(struct rf_source *src, struct rf_postcopy_stats *p)
 	p->window_changes = atomic_load(&src->count.window_changes);
 }
 
+static void fill_hints(struct rf_source *src, struct rf_hint_stats *s)
+{
+	struct rf_hints *h = &src->hints;
+
+	s->hints = atomic_load(&h->taken);
+	s->stale = atomic_load(&h->stale);
+	s->pages = atomic_load(&h->pages);
+	s->avoided = atomic_load(&h->avoided);
+	s->told = atomic_load(&h->told);
+}
+
 static void fill_ram(struct rf_source *src, struct rf_ram_stats *ram)
 {
 	struct rf_source_counters *c = &src->count;
@@ -128,6 +139,7 @@ void rf_source_stats(struct rf_source *src, struct rf_stats *out)
 	s.device_state = atomic_load(&c->device_state);
 	fill_ram(src, &s.ram);
 	fill_postcopy(src, &s.postcopy);
+	fill_hints(src, &s.free_hints);
 	s.size = out->size;
 	memcpy(out, &s, size);
 }

@@ -70,6 +70,8 @@ static void fill_defaults(struct rf_source_cfg *c)
 		c->cpu_throttle_increment = 10;
 	if (!c->max_cpu_throttle)
 		c->max_cpu_throttle = 99;
+	if (!c->hint_wait)
+		c->hint_wait = 100;
 	if (!c->connect_timeout)
 		c->connect_timeout = 10000;
 	if (!c->link_timeout)
@@ -106,6 +108,7 @@ int rf_source_make(const struct rf_source_cfg *cfg, struct rf_source **out)
 	rf_bulk_init(&src->bulk, RF_BULK_WINDOW);
 	pthread_mutex_init(&src->lock, NULL);
 	rf_first_error_init(&src->failure, &src->lock);
+	rf_hints_init(&src->hints);
 	rf_state_init(&src->state, "source");
 	src->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	src->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -163,6 +166,22 @@ int rf_source_add_region(struct rf_source *src, const struct rf_region *region)
 	rc = rf_src_region_init(&grown[src->nregions], region);
 	if (rc == RF_OK)
 		src->nregions++;
+	return rc;
+}
+
+uint64_t rf_source_hint_epoch(struct rf_source *src)
+{
+	return rf_hints_epoch(&src->hints);
+}
+
+int rf_source_hint_free(struct rf_source *src, unsigned region, uint64_t start, uint64_t len,
+			uint64_t epoch)
+{
+	uint64_t avoided;
+	int rc = rf_hints_free(&src->hints, region, start, len, epoch, &avoided);
+
+	atomic_fetch_sub_explicit(&src->count.remaining, avoided * RF_PAGE_SIZE,
+				  memory_order_relaxed);
 	return rc;
 }
 
@@ -231,6 +250,16 @@ static int roll_back(struct rf_source *src, int err)
 	return err;
 }
 
+/* A guest that has moved is told there; one whose fate is not known is told by nobody. */
+static void end_hints(struct rf_source *src, int err)
+{
+	rf_hints_close(&src->hints);
+	if (src->hinting && err != RF_OK && err != RF_ERR_UNKNOWN_OUTCOME &&
+	    src->cfg.guest.free_hint_done)
+		src->cfg.guest.free_hint_done(src->cfg.guest_arg);
+	src->hinting = false;
+}
+
 static void finish(struct rf_source *src, int err)
 {
 	if (err == RF_ERR_CANCELLED) {
@@ -257,6 +286,7 @@ int rf_source_run(struct rf_source *src)
 		rf_source_say_goodbye(src, rc);
 		rc = roll_back(src, rc);
 	}
+	end_hints(src, rc);
 	rf_source_finish_stats(src, rc);
 	rf_source_disconnect(src);
 	if (src->tracking)
@@ -306,6 +336,7 @@ void rf_source_delete(struct rf_source **srcp)
 	pthread_mutex_destroy(&src->urgent.lock);
 	free(src->urgents);
 	pthread_mutex_destroy(&src->lock);
+	rf_hints_fini(&src->hints);
 	free(src->host);
 	free(src->transport);
 	free(src->provider);

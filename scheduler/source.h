@@ -13,6 +13,7 @@
  *   sync.c        harvests, also in the middle of a round, by a thread of its own
  *   decide.c      what was measured, put to converge.c; what it says, done
  *   switchover.c  pause, last round, digests, device state, hand-over
+ *   hints.c       pages the guest says are free
  *   postcopy.c    the same, with the rest of the memory to follow; push.c that rest
  *   urgent.c      page requests, served by pollers of their own
  *   events.c      the one place that waits: completions, control frames, cancel, deadlines
@@ -34,6 +35,7 @@
 #include "scheduler/bulk.h"
 #include "scheduler/converge.h"
 #include "scheduler/cursor.h"
+#include "scheduler/hints.h"
 #include "scheduler/ladder.h"
 #include "scheduler/limiter.h"
 #include "scheduler/pacer.h"
@@ -85,6 +87,7 @@ struct rf_source {
 	_Atomic bool go_postcopy;
 	_Atomic bool cancelled;
 	_Atomic bool ran;
+	struct rf_hints hints;
 	struct rf_state_cell state;
 	struct rf_source_counters count;
 	struct rf_source_limits limits;
@@ -119,6 +122,8 @@ struct rf_source {
 	struct rf_rate dirty;		  /* bytes the guest writes a second */
 	struct rf_recent harvest_ms;	  /* a harvest takes */
 	bool break_off;			  /* the round, to switch over: time is over */
+	bool may_hint;			  /* asked for, and the destination knows of hints */
+	bool hinting;			  /* the guest was told that hints are taken */
 	struct rf_lane *urgent_lanes[RF_WIRE_MAX_LANES]; /* until their pollers take them */
 	struct rf_urgent *urgents;
 	unsigned nurgents;
@@ -180,6 +185,14 @@ int rf_source_decide_in_round(struct rf_source *src);
 void rf_source_expect_postcopy(struct rf_source *src);
 /* Of the link, as measured: bytes a second, 0 if it is not known yet. */
 double rf_source_bandwidth(const struct rf_source *src);
+
+/* Starts the tracker; what holds data is pending then. Hints are taken from then on. */
+int rf_source_start_tracking(struct rf_source *src, uint64_t *pending);
+/* Tells the destination of free pages; the guest is paused. */
+int rf_source_tell_free(struct rf_source *src);
+/* Sends the bits of a region as MISSING or FREE frames. */
+int rf_source_tell_bits(struct rf_source *src, uint32_t type, uint32_t region,
+			const struct rf_bitmap *bits);
 
 /* Makes pending what holds data, without touching it. */
 void rf_source_find_data(struct rf_source *src);

@@ -25,6 +25,7 @@ int rf_source_pause(struct rf_source *src)
 	if (rc != RF_OK)
 		return rf_source_fail(src, rc, "the guest cannot be paused");
 	src->paused = true;
+	rf_hints_close(&src->hints);
 	rf_source_set_state(src, RF_STATE_DEVICE);
 	return RF_OK;
 }
@@ -119,6 +120,8 @@ int rf_source_switch_over(struct rf_source *src)
 		rc = rf_source_harvest(src, &pending);
 	if (rc == RF_OK)
 		rc = rf_source_round(src, true);
+	if (rc == RF_OK)
+		rc = rf_source_tell_free(src);
 	if (rc == RF_OK && src->cfg.verify)
 		rc = rf_source_verify(src);
 	/* The destination takes its lanes down before it runs the guest; so do we. */

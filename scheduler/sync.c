@@ -48,6 +48,19 @@ void rf_sync_fini(struct rf_sync *s)
 
 /* ---- a harvest, with the lock held ---- */
 
+static void begin_epoch(struct rf_sync *s)
+{
+	if (s->hints)
+		rf_hints_begin_harvest(s->hints);
+}
+
+/* After one that failed no hint is taken any more. */
+static void end_epoch(struct rf_sync *s, int rc)
+{
+	if (s->hints && rc == RF_OK)
+		rf_hints_end_harvest(s->hints);
+}
+
 /* First all of a region's pages are found and armed again, then pending is looked at. */
 static int harvest_region(struct rf_sync *s, uint32_t i, bool in_round)
 {
@@ -97,9 +110,11 @@ int rf_sync_advance(struct rf_sync *s, uint64_t *pending, struct rf_sync_sample 
 	*pending = 0;
 	pthread_mutex_lock(&s->lock);
 	s->due_ns = 0;
+	begin_epoch(s);
 	rc = harvest_all(s, false);
 	for (uint32_t i = 0; rc == RF_OK && i < s->nregions; i++)
 		*pending += rf_dirty_map_advance(&s->regions[i].map, &s->sample.avoided);
+	end_epoch(s, rc);
 	take_sample(s, sample);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -134,8 +149,13 @@ static void wait_until_due(struct rf_sync *s)
 
 static void harvest_behind(struct rf_sync *s)
 {
+	int rc;
+
+	begin_epoch(s);
+	rc = harvest_all(s, true);
+	end_epoch(s, rc);
 	/* After an error only the scheduler goes on, and ends the migration. */
-	if (harvest_all(s, true) == RF_OK)
+	if (rc == RF_OK)
 		s->due_ns = rf_now_ns(s->clock) + s->interval_ns;
 	else
 		s->stop = true;

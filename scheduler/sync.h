@@ -20,6 +20,7 @@
 #include <ramferry/tracker.h>
 
 #include "common/clock.h"
+#include "scheduler/hints.h"
 #include "scheduler/region.h"
 
 /* What harvests brought since the sample was taken last. */
@@ -40,7 +41,8 @@ struct rf_sync {
 	uint32_t nregions;
 	struct rf_tracker tracker;
 	const struct rf_clock *clock;
-	int wake_fd; /* written to when there is a sample */
+	int wake_fd;		/* written to when there is a sample */
+	struct rf_hints *hints; /* told of every harvest; NULL: none */
 	bool has_thread;
 	pthread_t thread;
 

@@ -47,7 +47,7 @@ static void stop_uffd_wp(void *self)
 {
 	struct uffd_wp *u = self;
 
-	for (unsigned i = 0; i < u->nregions; i++) {
+	for (unsigned i = 0; u->regions && i < u->nregions; i++) {
 		rf_uffd_unregister(u->uffd, u->regions[i].info->addr, u->regions[i].info->len);
 		rf_bitmap_fini(&u->regions[i].known);
 	}
@@ -110,15 +110,13 @@ static int look_in_file(struct watched *w, uint64_t begin, uint64_t end)
 /* Marks the blocks that have come to hold something. */
 static int look_for_blocks(struct uffd_wp *u, struct watched *w)
 {
-	uint64_t from = 0, to = 0;
+	uint64_t from, to = 0;
 	int rc = RF_OK;
 
-	for (; rc == RF_OK; from = to) {
+	while (rc == RF_OK &&
+	       (from = rf_bitmap_find_clear(&w->known, to, w->known.nbits)) != RF_BITMAP_NONE) {
 		uint64_t begin, end;
 
-		from = rf_bitmap_find_clear(&w->known, to, w->known.nbits);
-		if (from == RF_BITMAP_NONE)
-			break;
 		to = rf_bitmap_find_set(&w->known, from, w->known.nbits);
 		to = to == RF_BITMAP_NONE ? w->known.nbits : to;
 		bytes_of(w, from, to, &begin, &end);

@@ -85,10 +85,10 @@ static uint64_t digest_block(struct digest_out *d, const struct rf_src_region *r
 {
 	if (!(d->has_data[d->next / 64] >> (d->next % 64) & 1))
 		return rf_digest_zero(len);
-	if (r->info.memfd >= 0 &&
-	    pread(r->info.memfd, d->copy, len, (off_t)(r->info.memfd_offset + at)) == (ssize_t)len)
-		return rf_digest(d->copy, len);
-	return rf_digest(r->addr + at, len);
+	if (r->info.memfd < 0 ||
+	    pread(r->info.memfd, d->copy, len, (off_t)(r->info.memfd_offset + at)) != (ssize_t)len)
+		memcpy(d->copy, r->addr + at, len);
+	return rf_digest_but(d->copy, len, &r->map.free, at / RF_PAGE_SIZE);
 }
 
 static int digest_region(struct digest_out *d, const struct rf_src_region *r)

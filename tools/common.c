@@ -79,6 +79,8 @@ void guest_config(const struct guest_opts *g, struct rf_vm_cfg *cfg)
 		.vcpus = (unsigned)g->vcpus,
 		.working_set = g->working_set,
 		.dirty_rate = g->dirty_rate,
+		.balloon = g->balloon,
+		.free_percent = (unsigned)g->free_fraction,
 		.fill = g->fill,
 		.hot = (unsigned)g->hot,
 		.seed = g->seed,
@@ -129,6 +131,11 @@ static int watched_throttle(void *arg, unsigned percent)
 	return rf_vm_ops.throttle(((struct watched_vm *)arg)->vm, percent);
 }
 
+static void watched_hints_done(void *arg)
+{
+	rf_vm_ops.free_hint_done(((struct watched_vm *)arg)->vm);
+}
+
 const struct rf_guest_ops watched_vm_ops = {
 	.size = sizeof(struct rf_guest_ops),
 	.pause = watched_pause,
@@ -137,6 +144,7 @@ const struct rf_guest_ops watched_vm_ops = {
 	.load_state = watched_load,
 	.state_size = watched_state_size,
 	.throttle = watched_throttle,
+	.free_hint_done = watched_hints_done,
 };
 
 bool run_and_check(struct watched_vm *w, uint64_t from_passes, uint64_t min_ms, uint64_t max_ms,
@@ -267,6 +275,24 @@ static void add_postcopy(struct json_object *o, const struct rf_postcopy_stats *
 	json_object_object_add(o, "postcopy-vcpu-blocktime", blocked_to_json(p));
 }
 
+/* The source knows what was hinted, the destination what became of it. */
+static void add_free_hints(struct json_object *o, const struct rf_hint_stats *h, bool source)
+{
+	if (source) {
+		add_number(o, "free-hints", h->hints);
+		add_number(o, "free-hints-stale", h->stale);
+		add_number(o, "free-pages", h->pages);
+		add_number(o, "free-pages-avoided", h->avoided);
+		add_number(o, "free-pages-told", h->told);
+		return;
+	}
+	add_number(o, "free-pages-told", h->told);
+	add_number(o, "postcopy-free-faults", h->faults);
+	add_real(o, "postcopy-free-latency", h->latency);
+	add_real(o, "postcopy-free-latency-p50", h->latency_p50);
+	add_real(o, "postcopy-free-latency-max", h->latency_max);
+}
+
 struct json_object *stats_to_json(const struct rf_stats *st)
 {
 	struct json_object *o = json_object_new_object();
@@ -298,6 +324,8 @@ struct json_object *stats_to_json(const struct rf_stats *st)
 	json_object_object_add(o, "verified", json_object_new_boolean(st->verified));
 	json_object_object_add(o, "ram", ram_to_json(&st->ram, st->tracker[0]));
 	json_object_object_add(o, "postcopy", json_object_new_boolean(st->postcopy.active));
+	if (st->free_hints.hints || st->free_hints.stale || st->free_hints.told)
+		add_free_hints(o, &st->free_hints, st->tracker[0]);
 	if (st->postcopy.active)
 		add_postcopy(o, &st->postcopy, st->tracker[0]);
 	return o;

@@ -22,7 +22,7 @@ struct json_object;
 struct guest_opts {
 	const char *kind, *pattern, *tracker;
 	const char *page_size;
-	uint64_t memory, vcpus, working_set, dirty_rate, fill, seed, hot;
+	uint64_t memory, vcpus, working_set, dirty_rate, balloon, free_fraction, fill, seed, hot;
 };
 
 /* Options of the migration; the destination has a few of them. */
@@ -36,7 +36,7 @@ struct migration_opts {
 	const char *timeout_action;
 	bool background_sync, defer_hot, auto_converge, cpu_throttle_tailslow;
 	const char *mode, *locality, *poll_mode, *poll_cpus;
-	bool pin_all, verify;
+	bool pin_all, verify, free_hints;
 };
 
 /* How a command talks. */
@@ -72,6 +72,10 @@ struct output_opts {
 	RF_OPT_UINT(T, guest.hot, "hot", 0, "PERCENT", "0", \
 		"part of the working set the first of several vCPUs walks; 0: all walk as much", \
 		.max = 99), \
+	RF_OPT_SIZE(T, guest.balloon, "balloon", 0, "SIZE", "0", \
+		"memory it takes, checks and gives back all the time"), \
+	RF_OPT_UINT(T, guest.free_fraction, "free-fraction", 0, "N", "50", \
+		"percent of that which is free at a time", .min = 1, .max = 99), \
 	RF_OPT_SIZE(T, guest.fill, "fill", 0, "SIZE", "0", \
 		"incompressible data behind the working set"), \
 	RF_OPT_CHOICE(T, guest.pattern, "pattern", 0, "random|sequential", "random", \
@@ -120,6 +124,8 @@ struct output_opts {
 		"register all memory at set-up instead of on demand"), \
 	RF_OPT_BOOL(T, mig.verify, "verify", 0, verify_by_default, \
 		"compare digests of all memory while the guest is paused"), \
+	RF_OPT_BOOL(T, mig.free_hints, "free-hints", 0, "yes", \
+		"leave out pages of --balloon that the guest says are free"), \
 	RF_OPT_SIZE(T, mig.chunk_size, "chunk-size", 0, "SIZE", "64M", \
 		"unit of memory registration, a power of two", .min = 1u << 20, .max = 1u << 30), \
 	RF_OPT_SIZE(T, mig.piece_size, "piece-size", 0, "SIZE", "1M", \

@@ -157,6 +157,9 @@ static void send_args(struct args *a, const struct demo_opts *o, const unsigned 
 		add(a, "--control=%s", o->out.control);
 	add(a, "--working-set=%llu", (unsigned long long)o->guest.working_set);
 	add(a, "--dirty-rate=%llu", (unsigned long long)o->guest.dirty_rate);
+	add(a, "--balloon=%llu", (unsigned long long)o->guest.balloon);
+	add(a, "--free-fraction=%llu", (unsigned long long)o->guest.free_fraction);
+	add(a, o->mig.free_hints ? "--free-hints" : "--no-free-hints");
 	add(a, "--fill=%llu", (unsigned long long)o->guest.fill);
 	add(a, "--hot=%llu", (unsigned long long)o->guest.hot);
 	add(a, "--pattern=%s", o->guest.pattern);

@@ -80,6 +80,9 @@ static bool merge_reports(bool verify, struct json_object *s, struct json_object
 		json_object_object_add(g, "passes-end",
 				       json_object_new_uint64(
 					       get_number(r, "guest", "passes-end")));
+		json_object_object_add(g, "free-hint-done",
+				       json_object_new_uint64(
+					       get_number(r, "guest", "free-hint-done")));
 	}
 	return verified;
 }

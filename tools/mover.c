@@ -37,14 +37,18 @@ bool mover_open(struct mover *m, const struct guest_opts *guest, const struct rf
 	m->rc = EXIT_FAILURE;
 	rf_vm_region(m->w.vm, &region);
 	if (rf_vm_tracker(m->w.vm, &c.tracker) == RF_OK && rf_source_new(&c, &m->src) == RF_OK &&
-	    rf_source_add_region(m->src, &region) == RF_OK)
+	    rf_source_add_region(m->src, &region) == RF_OK) {
+		rf_vm_set_hint_source(m->w.vm, m->src);
 		return true;
+	}
 	mover_close(m);
 	return false;
 }
 
 void mover_close(struct mover *m)
 {
+	if (m->w.vm)
+		rf_vm_set_hint_source(m->w.vm, NULL);
 	rf_source_delete(&m->src);
 	rf_vm_delete(&m->w.vm);
 	share_track_fini(&m->track);

@@ -112,6 +112,8 @@ static struct json_object *report_taker(struct taker *t)
 		json_object_object_add(g, "passes-resume",
 				       json_object_new_uint64(t->w.story.at_resume));
 		json_object_object_add(g, "passes-end", json_object_new_uint64(t->w.story.at_end));
+		json_object_object_add(g, "free-hint-done",
+				       json_object_new_uint64(rf_vm_hint_dones(t->w.vm)));
 	}
 	json_object_object_add(g, "sound", json_object_new_boolean(t->sound));
 	json_object_object_add(j, "guest", g);

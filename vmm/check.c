@@ -181,5 +181,7 @@ int rf_vm_check(const struct rf_vm *vm, char *desc, size_t cap)
 	}
 	for (unsigned i = 0; !rc && i < vm->cfg.vcpus; i++)
 		rc = check_share(vm, &params, i, desc, cap);
+	for (unsigned i = 0; !rc && i < vm->cfg.vcpus; i++)
+		rc = rf_vm_check_balloon(vm, &params, i, desc, cap);
 	return rc;
 }

@@ -23,6 +23,7 @@
 
 #include <ramferry/guest.h>
 #include <ramferry/region.h>
+#include <ramferry/source.h>
 #include <ramferry/tracker.h>
 
 #define RF_GUEST_MAX_VCPUS 4
@@ -35,15 +36,18 @@ struct rf_vm;
 enum rf_guest_pattern { RF_PATTERN_RANDOM, RF_PATTERN_SEQUENTIAL };
 
 struct rf_vm_cfg {
-	const char *kind;     /* "auto": kvm if it works, else threads */
-	uint64_t memory;      /* bytes, whole host pages */
-	uint32_t page_size;   /* host page: 4096 (also 0), 2 MiB or 1 GiB (hugetlb) */
-	unsigned vcpus;	      /* 1 … 4 */
-	uint64_t working_set; /* bytes walked, of all vCPUs together */
-	uint64_t dirty_rate;  /* bytes of pages dirtied a second, all vCPUs; 0: full speed */
-	uint64_t fill;	      /* bytes of incompressible data put behind the working set */
-	unsigned hot;	      /* percent of the working set that vCPU 0 walks, as fast as each other
-				 vCPU its share of the rest; 0 (or one vCPU): shares are even */
+	const char *kind;      /* "auto": kvm if it works, else threads */
+	uint64_t memory;       /* bytes, whole host pages */
+	uint32_t page_size;    /* host page: 4096 (also 0), 2 MiB or 1 GiB (hugetlb) */
+	unsigned vcpus;	       /* 1 … 4 */
+	uint64_t working_set;  /* bytes walked, of all vCPUs together */
+	uint64_t dirty_rate;   /* bytes of pages dirtied a second, all vCPUs; 0: full speed */
+	uint64_t balloon;      /* bytes behind it that are taken and given back all the time; whole
+				  blocks of 64 KiB, at least two a vCPU; 0: none */
+	unsigned free_percent; /* of the balloon, free at a time: 1 … 99 */
+	uint64_t fill;	       /* bytes of incompressible data put behind these */
+	unsigned hot; /* percent of the working set that vCPU 0 walks, as fast as each other
+			 vCPU its share of the rest; 0 (or one vCPU): shares are even */
 	uint64_t seed;
 	enum rf_guest_pattern pattern;
 	const char *tracker; /* "auto", "kvm-log", "kvm-ring", "uffd-wp", "soft-dirty", "manual" */
@@ -65,6 +69,13 @@ const char *rf_vm_kind(const struct rf_vm *vm); /* "kvm" or "threads" */
 void rf_vm_region(const struct rf_vm *vm, struct rf_region *out);
 /* The tracker that fits this guest; owned by the vm. RF_ERR_UNSUPPORTED in words. */
 int rf_vm_tracker(struct rf_vm *vm, struct rf_tracker *out);
+/*
+ * Free page hints go to this source (NULL: to nobody, which also waits until none is under way).
+ * Not to be deleted before.
+ */
+void rf_vm_set_hint_source(struct rf_vm *vm, struct rf_source *src);
+/* How often the guest was told that hints are over. */
+unsigned rf_vm_hint_dones(const struct rf_vm *vm);
 /* pause, resume, save_state, load_state, state_size, throttle; arg is vm. */
 extern const struct rf_guest_ops rf_vm_ops;
 

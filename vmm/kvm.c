@@ -192,7 +192,7 @@ static void close_kvm(struct rf_vm *vm)
 /* For what the program touches, which may be little of a huge guest. */
 static void write_page_tables(struct rf_vm *vm)
 {
-	uint64_t mapped = RF_PROGRAM_WORKING_SET + vm->cfg.working_set;
+	uint64_t mapped = RF_PROGRAM_WORKING_SET + vm->cfg.working_set + vm->cfg.balloon;
 	uint64_t *pml4 = (uint64_t *)(vm->ram + RF_PROGRAM_PAGE_TABLES);
 	uint64_t *pdpt = pml4 + 512, *pd = pdpt + 512;
 	uint64_t pdpt_at = RF_PROGRAM_PAGE_TABLES + RF_PROGRAM_PAGE;

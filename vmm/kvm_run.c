@@ -75,20 +75,48 @@ static bool complete_io(struct rf_vcpu *v)
 	return false;
 }
 
+static bool is_known_port(const struct rf_vcpu *v, unsigned port)
+{
+	if (v->run->io.direction == KVM_EXIT_IO_IN)
+		return port == RF_PROGRAM_EXIT_EPOCH && v->run->io.size == sizeof(uint32_t);
+	return port == RF_PROGRAM_EXIT_PACE || port == RF_PROGRAM_EXIT_STOP ||
+	       port == RF_PROGRAM_EXIT_HINT;
+}
+
+/* Goes into the register when the `in` is completed. */
+static void answer_epoch(struct rf_vcpu *v)
+{
+	uint32_t epoch = (uint32_t)rf_vcpu_hint_epoch(v);
+
+	memcpy((uint8_t *)v->run + v->run->io.data_offset, &epoch, sizeof(epoch));
+}
+
+static void take_hint(struct rf_vcpu *v)
+{
+	struct rf_guest_control c;
+
+	memcpy(&c, v->vm->ram + RF_PROGRAM_CONTROL + (uint64_t)v->index * RF_PROGRAM_PAGE,
+	       sizeof(c));
+	rf_vcpu_hint_free(v, c.free_address, c.free_bytes, c.free_epoch);
+}
+
 static void handle_io(struct rf_vcpu *v)
 {
 	unsigned port = v->run->io.port;
 
-	if (v->run->io.direction != KVM_EXIT_IO_OUT ||
-	    (port != RF_PROGRAM_EXIT_PACE && port != RF_PROGRAM_EXIT_STOP)) {
+	if (!is_known_port(v, port)) {
 		rf_vcpu_halt(v, "unexpected I/O at port 0x%x", port);
 		return;
 	}
+	if (port == RF_PROGRAM_EXIT_EPOCH)
+		answer_epoch(v);
 	if (!complete_io(v))
 		return;
 	if (port == RF_PROGRAM_EXIT_STOP)
 		rf_vcpu_halt(v, NULL);
-	else if (rf_vcpu_get_params(v))
+	else if (port == RF_PROGRAM_EXIT_HINT)
+		take_hint(v);
+	else if (port == RF_PROGRAM_EXIT_PACE && rf_vcpu_get_params(v))
 		rf_vcpu_pace(v, v->params.batch);
 }
 

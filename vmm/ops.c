@@ -97,6 +97,14 @@ static int throttle_vm(void *arg, unsigned percent)
 	return rf_vm_throttle(arg, percent);
 }
 
+/* The program asks for the epoch by itself, before it gives pages back. */
+static void hints_done(void *arg)
+{
+	struct rf_vm *vm = arg;
+
+	atomic_fetch_add(&vm->hint_dones, 1);
+}
+
 const struct rf_guest_ops rf_vm_ops = {
 	.size = sizeof(struct rf_guest_ops),
 	.pause = pause_vm,
@@ -105,4 +113,5 @@ const struct rf_guest_ops rf_vm_ops = {
 	.load_state = load_vm,
 	.state_size = size_vm,
 	.throttle = throttle_vm,
+	.free_hint_done = hints_done,
 };

@@ -9,12 +9,24 @@
  *   0x08000  code (kvm)
  *   0x10000  stack of vCPU 0, then 1, 2, 3 (kvm)
  *  0x100000  page tables (kvm): PML4, PDPT, a page directory a GiB
- *  0x200000  the working set, split into one contiguous share a vCPU; behind it the fill
+ *  0x200000  the working set, split into one contiguous share a vCPU; behind it the balloon,
+ *            split likewise, and the fill
  *
  * A pass visits every page of the share once. A vCPU's progress is one number that only grows,
  * pass * period + step, stored after the page of that step is written. So at whatever
  * instruction the vCPU stops: pages of earlier steps hold this pass's values, later ones the
  * last pass's, and the page of the step itself new values up to some cell and old ones after.
+ *
+ * The balloon's blocks are taken and given back in a ring, all the time:
+ *
+ *   block   0   1   2   3   4   5   6   7
+ *               ▲given      ▲taken            blocks given … taken - 1 (mod 8) are in use
+ *
+ * To take a block is to look whether its cells are zero or what this guest has once written
+ * there, and to write them anew; to give it back is to look whether they are what was written,
+ * and to tell the VMM that it is free. With each new epoch the VMM is told of all that are. One
+ * number counts both by turns: it grows when a block has been taken as a whole, and before the VMM
+ * is told.
  */
 #ifndef RF_VMM_PROGRAM_H
 #define RF_VMM_PROGRAM_H
@@ -36,8 +48,14 @@
 #define RF_PROGRAM_MAX_MAPPED  (254ull << 30) /* what the page tables below 2 MiB can map */
 
 /* Ports the program leaves the guest by (kvm), reasons it calls the VMM for (threads). */
-#define RF_PROGRAM_EXIT_PACE 0xe0 /* a batch of pages is done: sleep, if a rate is set */
-#define RF_PROGRAM_EXIT_STOP 0xe1 /* a wrong cell: see the control page */
+#define RF_PROGRAM_EXIT_PACE  0xe0 /* a batch of pages is done: sleep, if a rate is set */
+#define RF_PROGRAM_EXIT_STOP  0xe1 /* a wrong cell: see the control page */
+#define RF_PROGRAM_EXIT_EPOCH 0xe2 /* read: the epoch of free page hints, 0: none are wanted */
+#define RF_PROGRAM_EXIT_HINT  0xe3 /* pages are free: see the control page */
+
+#define RF_PROGRAM_BLOCK_PAGES	16u /* of the balloon, taken and given as one */
+#define RF_PROGRAM_BLOCK_BYTES	(RF_PROGRAM_BLOCK_PAGES * RF_PROGRAM_PAGE)
+#define RF_PROGRAM_BALLOON_STEP 64u /* pages visited between two turns at the balloon */
 
 struct rf_guest_params {
 	uint64_t magic;
@@ -49,6 +67,8 @@ struct rf_guest_params {
 	uint64_t dirty_rate; /* bytes a second of all vCPUs, 0: full speed */
 	uint64_t batch;	     /* pages between two EXIT_PACE, 0: never */
 	uint64_t hot;	     /* percent of the working set that vCPU 0 has; 0: shares are even */
+	uint64_t blocks;     /* of each vCPU's balloon, 0: none */
+	uint64_t held;	     /* of these, in use at a time: 1 … blocks - 1 */
 };
 
 struct rf_guest_control {
@@ -59,6 +79,13 @@ struct rf_guest_control {
 	uint64_t expected;
 	uint64_t found;
 	uint64_t pass;
+	/* The balloon: turns taken, even ones to take a block, odd ones to give one back. */
+	uint64_t turns;
+	/* What EXIT_HINT is about. */
+	uint64_t free_address; /* guest-physical */
+	uint64_t free_bytes;
+	uint64_t free_epoch;
+	uint64_t told_epoch; /* all that is free has been told with it */
 };
 
 static inline uint64_t rf_program_mix(uint64_t z)
@@ -78,10 +105,43 @@ static inline uint64_t rf_program_value(uint64_t seed, uint64_t address, uint64_
 	return z ^ (z >> 32);
 }
 
+/* The number of the pass such a value is of: any number, if it is none. */
+static inline uint64_t rf_program_pass_of(uint64_t seed, uint64_t address, uint64_t value)
+{
+	uint64_t z = (value ^ (value >> 32)) * 0xcfee444d8b59a89bull;
+
+	return (z ^ (address + seed)) * 0xf1de83e19937733dull - 1;
+}
+
 /* What it holds before that pass. */
 static inline uint64_t rf_program_value_before(uint64_t seed, uint64_t address, uint64_t pass)
 {
 	return pass ? rf_program_value(seed, address, pass - 1) : 0;
+}
+
+/* Where a vCPU's part of the balloon begins, guest-physical. */
+static inline uint64_t rf_program_balloon(const struct rf_guest_params *p, uint64_t vcpu)
+{
+	return RF_PROGRAM_WORKING_SET + p->pages * RF_PROGRAM_PAGE +
+	       vcpu * p->blocks * RF_PROGRAM_BLOCK_BYTES;
+}
+
+/* Blocks taken and given back so far, by the number of turns. */
+static inline uint64_t rf_program_taken(uint64_t turns)
+{
+	return (turns + 1) / 2;
+}
+static inline uint64_t rf_program_given(const struct rf_guest_params *p, uint64_t turns)
+{
+	return turns / 2 > p->held ? turns / 2 - p->held : 0;
+}
+
+/* A cell of a block nobody uses: zero, or what was written there at one of the first `times`
+ * times it was taken. */
+static inline int rf_program_free_cell(uint64_t seed, uint64_t address, uint64_t value,
+				       uint64_t times)
+{
+	return !value || rf_program_pass_of(seed, address, value) < times;
 }
 
 /* First page of a vCPU's share, counted from the working set's begin; of vCPU n: its end. */
@@ -170,6 +230,9 @@ struct rf_program_host {
 	void (*pace)(struct rf_program_host *h, uint64_t pages);
 	/* If set: told of each page after it was written, by its guest-physical address. */
 	void (*wrote)(struct rf_program_host *h, uint64_t address);
+	/* The epoch of free page hints, 0: none are wanted; pages are free. */
+	uint64_t (*epoch)(struct rf_program_host *h);
+	void (*hint)(struct rf_program_host *h, uint64_t address, uint64_t bytes, uint64_t epoch);
 };
 
 /*

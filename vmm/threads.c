@@ -53,12 +53,24 @@ static void mark_written(struct rf_program_host *h, uint64_t address)
 	mark_control(v);
 }
 
+static uint64_t read_epoch(struct rf_program_host *h)
+{
+	return rf_vcpu_hint_epoch(vcpu_of(h));
+}
+
+static void tell_free(struct rf_program_host *h, uint64_t address, uint64_t bytes, uint64_t epoch)
+{
+	rf_vcpu_hint_free(vcpu_of(h), address, bytes, epoch);
+}
+
 static void run_thread(struct rf_vcpu *v)
 {
 	struct thread_host th = {
 		.host = {.attention = &v->attention,
 			 .checkpoint = check_in,
 			 .pace = pace_batch,
+			 .epoch = read_epoch,
+			 .hint = tell_free,
 			 .wrote =
 				 v->vm->tracker_kind == RF_VM_TRACKER_MANUAL ? mark_written : NULL},
 		.v = v,

@@ -36,6 +36,22 @@ static int parse_tracker(const char *name, enum rf_vm_tracker_kind *kind)
 	return RF_ERR_INVALID;
 }
 
+static int check_balloon(const struct rf_vm_cfg *c)
+{
+	uint64_t blocks = c->balloon / RF_PROGRAM_BLOCK_BYTES;
+
+	if (!c->balloon ||
+	    (c->balloon % RF_PROGRAM_BLOCK_BYTES == 0 && blocks / c->vcpus >= 2 &&
+	     blocks % c->vcpus == 0 && c->free_percent >= 1 && c->free_percent <= 99))
+		return RF_OK;
+	rf_err_log(
+		GUEST_NAME,
+		"balloon of %llu bytes, %u %% free: it must be blocks of 64 KiB, the same number "
+		"for each vCPU and two at least, of which 1 to 99 %% are free",
+		(unsigned long long)c->balloon, c->free_percent);
+	return RF_ERR_INVALID;
+}
+
 static int check_layout(const struct rf_vm_cfg *c)
 {
 	uint64_t room = c->memory - RF_GUEST_LOW_BYTES;
@@ -46,20 +62,22 @@ static int check_layout(const struct rf_vm_cfg *c)
 			   (unsigned long long)c->working_set);
 		return RF_ERR_INVALID;
 	}
-	if (c->working_set > room || c->fill > room - c->working_set) {
+	if (c->working_set > room || c->balloon > room - c->working_set ||
+	    c->fill > room - c->working_set - c->balloon) {
 		rf_err_log(GUEST_NAME,
-			   "memory of %llu bytes is too small: 2 MiB, a working set of %llu and a "
-			   "fill of %llu do not fit",
+			   "memory of %llu bytes is too small: 2 MiB, a working set of %llu, a "
+			   "balloon of %llu and a fill of %llu do not fit",
 			   (unsigned long long)c->memory, (unsigned long long)c->working_set,
-			   (unsigned long long)c->fill);
+			   (unsigned long long)c->balloon, (unsigned long long)c->fill);
 		return RF_ERR_INVALID;
 	}
-	if (c->working_set > RF_PROGRAM_MAX_MAPPED - RF_GUEST_LOW_BYTES) {
-		rf_err_log(GUEST_NAME, "working set of %llu bytes: it ends at 254 GiB at most",
-			   (unsigned long long)c->working_set);
+	if (c->working_set + c->balloon > RF_PROGRAM_MAX_MAPPED - RF_GUEST_LOW_BYTES) {
+		rf_err_log(GUEST_NAME,
+			   "working set and balloon of %llu bytes: they end at 254 GiB at most",
+			   (unsigned long long)(c->working_set + c->balloon));
 		return RF_ERR_INVALID;
 	}
-	return RF_OK;
+	return check_balloon(c);
 }
 
 static int check_cfg(const struct rf_vm_cfg *c)
@@ -178,6 +196,7 @@ static void init_vm(struct rf_vm *vm, const struct rf_vm_cfg *cfg)
 	vm->memfd = vm->kvm_fd = vm->vm_fd = -1;
 	vm->want = RF_VM_WANT_PAUSED;
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->hint_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->cond, &attr);
@@ -227,6 +246,7 @@ close_kind:
 free_vm:
 	free_memory(vm);
 	pthread_cond_destroy(&vm->cond);
+	pthread_mutex_destroy(&vm->hint_lock);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 	return rc;
@@ -246,6 +266,7 @@ void rf_vm_delete(struct rf_vm **vmp)
 	vm->kind->close(vm);
 	free_memory(vm);
 	pthread_cond_destroy(&vm->cond);
+	pthread_mutex_destroy(&vm->hint_lock);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }

@@ -105,6 +105,10 @@ struct rf_vm {
 	struct rf_tracker tracker;
 	_Atomic bool tracker_ready;
 
+	pthread_mutex_t hint_lock; /* taken with no other held, but may be while a hint is told */
+	struct rf_source *hint_source; /* guarded by hint_lock */
+	_Atomic unsigned hint_dones;
+
 	_Atomic bool loaded; /* booted, or the state of the source was taken over */
 
 	pthread_mutex_t lock; /* the only one held here; vCPU threads hold it never in guest code */
@@ -167,6 +171,14 @@ void rf_vm_stop_throttle(struct rf_vm *vm); /* want is QUIT */
 bool rf_vcpu_slice_is_over(const struct rf_vcpu *v, uint64_t now);
 /* Lock held, own thread: stands still in proportion to the time it ran. */
 void rf_vcpu_sleep_throttled(struct rf_vcpu *v);
+
+/* balloon.c: what the program says of free pages. Own thread, no lock held. */
+uint64_t rf_vcpu_hint_epoch(struct rf_vcpu *v);
+/* Halts the vCPU if it is outside of memory. */
+void rf_vcpu_hint_free(struct rf_vcpu *v, uint64_t address, uint64_t bytes, uint64_t epoch);
+/* check.c calls it for each vCPU of a paused guest. */
+int rf_vm_check_balloon(const struct rf_vm *vm, const struct rf_guest_params *p, unsigned vcpu,
+			char *desc, size_t cap);
 
 /* boot.c: what the source writes to guest memory before it starts */
 int rf_vm_boot_memory(struct rf_vm *vm);

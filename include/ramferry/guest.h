@@ -55,6 +55,19 @@ struct rf_guest_ops {
 	 * @param percent 0 (full speed) to 99: the share of time the vCPUs are to stand still.
 	 */
 	int (*throttle)(void *arg, unsigned percent);
+
+	/**
+	 * Source, optional: hints of free pages are taken from now on (rf_source_hint_free()), the
+	 * first ones with this epoch. Returns at once. Only with free_hints.
+	 */
+	void (*free_hint_start)(void *arg, uint64_t epoch);
+
+	/**
+	 * Optional: it is over, the guest may use again what it has set aside as free. Called once
+	 * where the guest goes on: on the destination when all its memory is there, in postcopy
+	 * with the last page; on the source when it stays there. Only if hints were taken.
+	 */
+	void (*free_hint_done)(void *arg);
 };
 
 #ifdef __cplusplus

@@ -95,6 +95,11 @@ struct rf_source_cfg {
 	const char *poll_cpus;	/**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */
 	struct rf_limiter *limiter; /**< bandwidth shared with other sources, besides the limits
 					 above; the caller deletes it after them. Optional */
+	int free_hints;		    /**< 1: the guest will tell of free pages
+					 (rf_source_hint_free()); RF_MODE_POSTCOPY then needs
+					 the tracker as well */
+	uint32_t hint_wait;	    /**< RF_MODE_POSTCOPY: ms the guest has for its hints before
+					 it is paused (default 100) */
 	struct rf_guest_ops guest;  /**< pause, resume and save_state are needed */
 	void *guest_arg;
 	struct rf_tracker tracker; /**< needed; the caller keeps and deletes it */
@@ -164,6 +169,29 @@ void rf_source_set_downtime_limit(struct rf_source *src, uint32_t ms);
  * Any thread, also a signal handler.
  */
 int rf_source_set_throttle(struct rf_source *src, unsigned percent);
+
+/**
+ * Number of the present epoch: what the next hints of free pages are told with. An epoch ends
+ * whenever the tracker is asked what the guest has written.
+ * @return 0 while no hint would be taken: without free_hints, before the memory has been looked at
+ *         for the first time, while the tracker is asked, once the guest is paused. Any thread.
+ */
+uint64_t rf_source_hint_epoch(struct rf_source *src);
+
+/**
+ * The guest does not need what bytes [start, start + len) of a region hold: they need not be
+ * moved. On the destination such a page reads as zero, or as it once was. The guest may write to
+ * it at any time and without a word; then it is moved again.
+ * @param region  index in the order of rf_source_add_region().
+ * @param start   a multiple of RF_PAGE_SIZE, as is len.
+ * @param epoch   what rf_source_hint_epoch() gave before the guest said that the pages are free.
+ * @return RF_AGAIN: the epoch is over, the guest may have taken the pages back unseen; ask for the
+ *         epoch and the guest for its pages again. RF_ERR_STATE: no hints are taken any more, or
+ *         not yet. RF_ERR_INVALID: outside of the region, not whole pages.
+ * Any thread, also at the same time.
+ */
+int rf_source_hint_free(struct rf_source *src, unsigned region, uint64_t start, uint64_t len,
+			uint64_t epoch);
 
 /**
  * Asks to stop. Takes effect at the next step, before the destination has been told to run;

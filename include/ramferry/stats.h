@@ -92,6 +92,18 @@ struct rf_postcopy_stats {
 	unsigned nblocked;
 };
 
+/** Statistics of free page hints. The destination fills the last four. */
+struct rf_hint_stats {
+	uint64_t hints;	  /**< taken */
+	uint64_t stale;	  /**< refused: their epoch was over, or none was open */
+	uint64_t pages;	  /**< named by those that were taken */
+	uint64_t avoided; /**< of these, pages that would have been sent in their round */
+	uint64_t told; /**< pages free at switch-over, as told to the destination; on both sides */
+	uint64_t faults; /**< in postcopy, on free pages: answered with zeros, here */
+	double latency;	 /**< us from reading such a fault to the page in place: mean, */
+	double latency_p50, latency_max; /**< median, most */
+};
+
 /** Statistics of a migration. Times in milliseconds. */
 struct rf_stats {
 	size_t size; /**< sizeof(struct rf_stats), set by the caller */
@@ -122,6 +134,7 @@ struct rf_stats {
 	uint32_t downtime_limit; /**< ms */
 	struct rf_ram_stats ram;
 	struct rf_postcopy_stats postcopy; /**< all zero without postcopy */
+	struct rf_hint_stats free_hints;   /**< all zero without free_hints */
 };
 
 #ifdef __cplusplus

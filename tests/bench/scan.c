@@ -104,7 +104,8 @@ static int by_value(const void *a, const void *b)
 static void measure(const char *name, struct bench *b, uint64_t rounds,
 		    uint64_t (*scan)(struct bench *b))
 {
-	uint64_t ns[99];
+	uint64_t ns[99], middle = rounds / 2;
+	double median;
 
 	for (uint64_t i = 0; i < rounds; i++) {
 		uint64_t start = rf_now_ns(&rf_clock_monotonic);
@@ -113,8 +114,9 @@ static void measure(const char *name, struct bench *b, uint64_t rounds,
 		ns[i] = rf_now_ns(&rf_clock_monotonic) - start;
 	}
 	qsort(ns, rounds, sizeof(ns[0]), by_value);
+	median = (double)ns[middle];
 	printf("%-8s %12llu %12.3f %12.1f\n", name, (unsigned long long)(b->len >> 20),
-	       (double)ns[rounds / 2] / 1e6, (double)b->len / (double)ns[rounds / 2]);
+	       median / 1e6, (double)b->len / median);
 }
 
 static bool run(const struct scan_opts *o)

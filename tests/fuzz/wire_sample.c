@@ -174,6 +174,7 @@ void wire_sample(uint32_t kind, unsigned entries, struct rf_wbuf *out)
 		out->len = RF_WIRE_FENCE_SIZE;
 		return;
 	case RF_WIRE_MISSING:
+	case RF_WIRE_FREE:
 		return put_missing(out, entries);
 	case WIRE_KIND_REQUEST:
 		return put_request(out);

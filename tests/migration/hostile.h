@@ -12,7 +12,7 @@
 
 static struct peer peer;
 static struct mv victim;
-static const struct peer_plan plan = {.flags = RF_HELLO_VERIFY,
+static const struct peer_plan plan = {.flags = RF_HELLO_VERIFY | RF_HELLO_FREE_HINTS,
 				      .lanes = 2,
 				      .regions = 2,
 				      .len = LEN};

@@ -30,6 +30,7 @@ const char *mv_step_str(enum mv_step s)
 		[MV_LOAD] = "load",
 		[MV_DST_RESUME] = "resume at the destination",
 		[MV_SRC_RESUME] = "resume at the source",
+		[MV_HINT_START] = "hints are taken",
 	};
 
 	return names[s];
@@ -169,6 +170,7 @@ static void make_source(struct mv *m)
 		.pin_all = m->cfg.pin_all,
 		.verify = m->cfg.verify,
 		.mode = m->cfg.mode,
+		.free_hints = m->cfg.free_hints,
 		.timeout = m->cfg.timeout,
 		.timeout_action = m->cfg.timeout_action,
 		.auto_converge = m->cfg.auto_converge,

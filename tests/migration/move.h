@@ -45,6 +45,7 @@ enum mv_step {
 	MV_LOAD,
 	MV_DST_RESUME, /* the word to run has come */
 	MV_SRC_RESUME, /* source: goes on there */
+	MV_HINT_START, /* hints of free pages are taken */
 	MV_STEPS,
 };
 const char *mv_step_str(enum mv_step s);
@@ -92,6 +93,7 @@ struct mv_cfg {
 	uint64_t chunk_size;
 	uint32_t piece_size;
 	bool pin_all, verify;
+	bool free_hints;
 	uint32_t timeout, link_timeout;
 	uint64_t max_bandwidth;
 	struct rf_limiter *limiter;
@@ -120,11 +122,13 @@ struct mv_region {
 	int memfd;
 	uint64_t memfd_offset;
 	struct rf_dest_memory there;
+	_Atomic bool *freed; /* by page: the guest does not need it */
 };
 
 /* What was asked of the guest on one side, and how its run ended. */
 struct mv_side {
 	unsigned pauses, resumes, saves, loads;
+	unsigned hint_starts, hint_dones;
 	unsigned throttles;    /* calls of throttle */
 	unsigned throttle;     /* percent, last told */
 	unsigned max_throttle; /* percent, ever told */
@@ -144,6 +148,7 @@ struct mv {
 	_Atomic unsigned harvests; /* of region 0 */
 	bool differs;		   /* memory, when the destination's guest began */
 	uint64_t seed;
+	uint64_t epoch; /* hints began with it */
 	/* the guest */
 	pthread_mutex_t cpu; /* held by who writes or pauses */
 	bool paused;	     /* guarded by cpu */
@@ -182,6 +187,9 @@ void mv_free_guest(struct mv *m);
 void mv_start_writer(struct mv *m);
 void mv_stop_writer(struct mv *m);
 int mv_take_step(struct mv *m, enum mv_step s);
+/* Frees pages as the guest would: from here on it may find anything old in them. Returns the hint's
+ * result. */
+int mv_guest_free(struct mv *m, unsigned region, uint64_t first, uint64_t count, uint64_t epoch);
 /* Writes to a page as the guest would: data, or zeros. */
 void mv_guest_write(struct mv *m, unsigned region, uint64_t page, bool zero);
 bool mv_memory_equal(struct mv *m);

@@ -43,11 +43,20 @@ __attribute__((no_sanitize("thread"))) static void store(uint8_t *at, uint64_t v
 		w[i] = zero ? 0 : value + i;
 }
 
+int mv_guest_free(struct mv *m, unsigned region, uint64_t first, uint64_t count, uint64_t epoch)
+{
+	for (uint64_t p = first; p < first + count; p++)
+		atomic_store(&m->regions[region].freed[p], true);
+	return rf_source_hint_free(m->source, region, first * PAGE, count * PAGE, epoch);
+}
+
 void mv_guest_write(struct mv *m, unsigned region, uint64_t page, bool zero)
 {
 	uint64_t value = atomic_fetch_add(&m->writes, 1) * 0x9e3779b97f4a7c15ull | 1;
 
 	store(m->regions[region].addr + page * PAGE, value, zero);
+	if (m->regions[region].freed)
+		atomic_store(&m->regions[region].freed[page], false);
 	if (m->cfg.tracker == MV_MANUAL)
 		rf_tracker_manual_mark(&m->inner, region, page * PAGE, PAGE);
 }
@@ -80,6 +89,8 @@ static void map_region(struct mv *m, unsigned i, int shared)
 	struct mv_region *r = &m->regions[i];
 
 	r->len = m->cfg.len;
+	if (m->cfg.free_hints)
+		assert_non_null(r->freed = calloc(r->len / PAGE, sizeof(*r->freed)));
 	r->page_size = m->cfg.mixed && i % 2 ? HUGE_PAGE : RF_PAGE_SIZE;
 	r->memfd = shared;
 	r->memfd_offset = shared >= 0 ? i * r->len : 0;
@@ -120,6 +131,7 @@ void mv_free_guest(struct mv *m)
 {
 	for (unsigned i = 0; i < m->cfg.regions; i++) {
 		munmap(m->regions[i].addr, m->regions[i].len);
+		free((void *)m->regions[i].freed);
 		if (m->regions[i].memfd >= 0 && (m->cfg.memory == MV_MEMFD || i == 0))
 			close(m->regions[i].memfd);
 	}
@@ -141,15 +153,46 @@ static bool huge_region_equal(struct mv_region *r)
 	       rf_extent_walk_file(r->there.memfd, 0, r->len, compare_extent, r) == 0;
 }
 
+/*
+ * A page the guest has freed reads as zero or as some write has left it, or several that were
+ * sent in the middle of one: a word is what no other place in a page could hold, or zero.
+ */
+static bool freed_page_fine(const uint8_t *at)
+{
+	const uint64_t *w = (const uint64_t *)at;
+
+	for (unsigned i = 0; i < PAGE / sizeof(*w); i++)
+		if (w[i] && !((w[i] - i) & 1))
+			return false;
+	return true;
+}
+
+/* Page by page, for guests that free some. */
+static bool freeing_region_equal(const struct mv_region *r)
+{
+	const uint8_t *there = r->there.guest_view;
+
+	for (uint64_t p = 0; p < r->len / PAGE; p++, there += PAGE)
+		if (atomic_load(&r->freed[p]) ? !freed_page_fine(there)
+					      : memcmp(r->addr + p * PAGE, there, PAGE) != 0)
+			return false;
+	return true;
+}
+
+static bool region_equal(struct mv_region *r)
+{
+	if (r->freed)
+		return freeing_region_equal(r);
+	if (r->len > 1024 * MIB)
+		return huge_region_equal(r);
+	return memcmp(r->addr, r->there.guest_view, r->len) == 0;
+}
+
 bool mv_memory_equal(struct mv *m)
 {
-	for (unsigned i = 0; i < m->cfg.regions; i++) {
-		struct mv_region *r = &m->regions[i];
-
-		if (r->len > 1024 * MIB ? !huge_region_equal(r)
-					: memcmp(r->addr, r->there.guest_view, r->len) != 0)
+	for (unsigned i = 0; i < m->cfg.regions; i++)
+		if (!region_equal(&m->regions[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -275,6 +318,25 @@ static int throttle_guest(void *arg, unsigned percent)
 	return m->cfg.throttle_fails ? RF_ERR_GUEST : RF_OK;
 }
 
+static void hints_start(void *arg, uint64_t epoch)
+{
+	struct mv *m = arg;
+
+	m->src.hint_starts++;
+	m->epoch = epoch;
+	(void)mv_take_step(m, MV_HINT_START);
+}
+
+static void hints_done_here(void *arg)
+{
+	((struct mv *)arg)->src.hint_dones++;
+}
+
+static void hints_done_there(void *arg)
+{
+	((struct mv *)arg)->dst.hint_dones++;
+}
+
 static int load_state(void *arg, const void *buf, size_t len)
 {
 	struct mv *m = arg;
@@ -306,10 +368,13 @@ const struct rf_guest_ops mv_src_ops = {
 	.save_state = save_state,
 	.state_size = state_size,
 	.throttle = throttle_guest,
+	.free_hint_start = hints_start,
+	.free_hint_done = hints_done_here,
 };
 
 const struct rf_guest_ops mv_dst_ops = {
 	.size = sizeof(struct rf_guest_ops),
 	.load_state = load_state,
 	.resume = resume_dest,
+	.free_hint_done = hints_done_there,
 };

@@ -3,6 +3,7 @@
 #include "tests/migration/hostile.h"
 
 #include "common/digest.h"
+#include "common/wire_postcopy.h"
 
 static void put_chunk(uint32_t region, uint32_t chunk)
 {
@@ -116,6 +117,40 @@ static void half_the_digests(void)
 	peer_send(&peer, RF_WIRE_DIGEST_END, NULL, 0);
 }
 
+static void put_free(uint32_t region, uint64_t first, uint64_t count)
+{
+	uint64_t words[16];
+
+	memset(words, 0xff, sizeof(words));
+	if (rf_wire_put_missing(&peer.b, region, first, count, words))
+		peer_put(&peer, RF_WIRE_FREE);
+}
+
+static void free_pages_of_no_region(void)
+{
+	put_free(2, 0, 1);
+}
+
+static void free_pages_past_the_end(void)
+{
+	put_free(0, LEN / PAGE - 64, 65);
+}
+
+static void free_pages_while_it_runs(void)
+{
+	put_free(0, 0, 64);
+}
+
+static void free_pages_after_digests(void)
+{
+	put_free(0, 0, 64);
+}
+
+static void free_pages_after_state(void)
+{
+	put_free(1, 0, 64);
+}
+
 static void state_without_digests(void)
 {
 	peer_state(&peer, 1000, 0, 1000);
@@ -169,6 +204,11 @@ static void run_with_a_payload(void)
 }
 
 static const struct row rows[] = {
+	ROW(PEER_PAUSED, free_pages_of_no_region, RF_ERR_PROTOCOL),
+	ROW(PEER_PAUSED, free_pages_past_the_end, RF_ERR_PROTOCOL),
+	ROW(PEER_PRECOPY, free_pages_while_it_runs, RF_ERR_PROTOCOL),
+	ROW(PEER_COMPARED, free_pages_after_digests, RF_ERR_PROTOCOL),
+	ROW(PEER_LOADED, free_pages_after_state, RF_ERR_PROTOCOL),
 	ROW(PEER_PRECOPY, key_of_no_region, RF_ERR_PROTOCOL),
 	ROW(PEER_PRECOPY, key_of_no_chunk, RF_ERR_PROTOCOL),
 	ROW(PEER_PRECOPY, key_of_far_chunk, RF_ERR_PROTOCOL),
