@@ -7,7 +7,9 @@ lab_tree=$(cd "$lab_dir/../.." && pwd -P)
 # What belongs to this tree: initramfs, console log, results, running VMs.
 lab_build=$lab_tree/build/lab
 lab_initramfs=$lab_build/initramfs.img
-lab_tsc_khz=$lab_build/tsc-khz
+# Small programs of tests/lab, compiled.
+lab_tsc_khz=$lab_build/tsc_khz
+lab_kvm_hold=$lab_build/kvm_hold
 # What several trees may share: the kernel.
 lab_cache=${RF_LAB_CACHE:-$lab_build}
 case $lab_cache in /*) ;; *) lab_cache=$PWD/$lab_cache ;; esac
