@@ -160,25 +160,26 @@ static void walk_mapped(void *arg, uint64_t start, uint64_t end)
 int rf_extent_walk_anon(const void *addr, uint64_t len, rf_extent_fn fn, void *arg)
 {
 	struct entry_walk w = {.base = (uintptr_t)addr / RF_PAGE_SIZE, .fn = fn, .arg = arg};
-	int rc;
+	int fd, rc;
 
 	if ((uintptr_t)addr % RF_PAGE_SIZE || len % RF_PAGE_SIZE)
 		return RF_ERR_INVALID;
 	if (sysconf(_SC_PAGESIZE) != RF_PAGE_SIZE)
 		return RF_ERR_UNSUPPORTED; /* an entry would not be a page of ours */
-	w.fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (w.fd < 0) {
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
 		rf_err_log(OBJ, "/proc/self/pagemap: %s", strerror(errno));
 		return RF_ERR_SYSTEM;
 	}
+	w.fd = fd;
 	/* Where nothing is mapped there is nothing to read: that spares 2 GiB of entries a TiB. */
-	rc = rf_uffd_scan_mapped(w.fd, addr, len, walk_mapped, &w);
+	rc = rf_uffd_scan_mapped(fd, addr, len, walk_mapped, &w);
 	if (rc == RF_ERR_UNSUPPORTED) /* all of it, then */
 		rc = read_entries(&w, 0, len / RF_PAGE_SIZE);
 	if (rc == RF_OK)
 		rc = w.rc;
 	if (rc == RF_OK && w.x.count)
 		rc = fn(arg, w.x.first * RF_PAGE_SIZE, w.x.count * RF_PAGE_SIZE);
-	close(w.fd);
+	close(fd);
 	return rc;
 }

@@ -104,7 +104,7 @@ static int by_value(const void *a, const void *b)
 static void measure(const char *name, struct bench *b, uint64_t rounds,
 		    uint64_t (*scan)(struct bench *b))
 {
-	uint64_t ns[99], middle = rounds / 2;
+	uint64_t ns[99] = {0}, middle = rounds / 2;
 	double median;
 
 	for (uint64_t i = 0; i < rounds; i++) {
