@@ -29,6 +29,12 @@ static inline uint64_t test_ms(void)
 
 /* ---- log ---- */
 
+/* As the log has the version of this side. */
+#define WORDS_OF(x) #x
+#define WORDS(x)    WORDS_OF(x)
+#define MINOR	    WORDS(RF_WIRE_MINOR)
+#define VERSION	    WORDS(RF_WIRE_MAJOR) "." MINOR
+
 struct log_lines {
 	pthread_mutex_t lock;
 	unsigned problems; /* errors and warnings */

@@ -237,7 +237,7 @@ static void test_connect_to_other_version_says_both(void **state)
 
 	rf_wire_put_preamble(p, RF_WIRE_MAJOR + 1, 7);
 	assert_int_equal(connect_to_server(p, sizeof(p), false, SOON), RF_ERR_VERSION);
-	assert_one_line("protocol 2.7, this side 1.1", "matching versions");
+	assert_one_line("protocol 2.7, this side " VERSION, "matching versions");
 }
 
 /* ---- cancelling ---- */

@@ -80,7 +80,7 @@ static void test_accept_other_version_is_greeted_and_turned_away(void **state)
 
 	raw_greet(raw, RF_WIRE_MAJOR + 1);
 	assert_int_equal(accept_from(l, SOON, SOON), RF_ERR_VERSION);
-	assert_one_line("protocol 2.1, this side 1.1", "matching versions");
+	assert_one_line("protocol 2." MINOR ", this side " VERSION, "matching versions");
 	assert_true(raw_read(raw, p, sizeof(p)));
 	assert_int_equal(rf_wire_get_preamble(p, &major, &minor), RF_OK);
 	assert_false(raw_read(raw, p, 1));
