@@ -184,6 +184,8 @@ int bench_main(const struct bench_kind *kind, int argc, char **argv)
 	int rc = options_parse(kind->table, kind->name, kind->purpose, argc, argv, &o);
 	const char *refusal;
 
+	/* As in the commands: sockets sleep at once. */
+	setenv("FI_SOCKETS_PE_WAITTIME", "0", 0);
 	if (rc >= 0)
 		return rc;
 	refusal = kind->refuses ? kind->refuses(&o) : NULL;
