@@ -42,6 +42,7 @@ static void locate(const struct rf_vm *vm, const struct rf_guest_params *p, unsi
 
 	rf_program_order_init(&pos->order, p, vcpu);
 	pos->base = RF_PROGRAM_WORKING_SET + rf_program_share(p, vcpu) * RF_PROGRAM_PAGE;
+	/* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): no share is empty */
 	pos->pass = progress / pos->order.period;
 	pos->step = progress % pos->order.period;
 }
