@@ -4,6 +4,12 @@
 
 #include <sys/resource.h>
 
+#ifdef __SANITIZE_THREAD__
+#define HUGE_LEN (16 * 1024 * MIB) /* ThreadSanitizer has no addresses for more */
+#else
+#define HUGE_LEN (1024 * 1024 * MIB)
+#endif
+
 static const struct mv_cfg moves[] = {
 	{.name = "plain", .verify = true},
 	{.name = "without digests"},
@@ -59,15 +65,15 @@ static const struct mv_cfg moves[] = {
 	 .regions = MV_REGIONS,
 	 .len = 4 * PAGE,
 	 .memory = MV_ONE_MEMFD},
-	{.name = "a sparse terabyte", .len = 1024 * 1024 * MIB, .content = MV_CORNERS, .rounds = 2},
-	{.name = "a sparse terabyte by write protection",
-	 .len = 1024 * 1024 * MIB,
+	{.name = "a huge sparse guest", .len = HUGE_LEN, .content = MV_CORNERS, .rounds = 2},
+	{.name = "a huge sparse guest by write protection",
+	 .len = HUGE_LEN,
 	 .content = MV_CORNERS,
 	 .tracker = MV_UFFD_WP,
 	 .rounds = 2},
-	{.name = "postcopy of a sparse terabyte",
+	{.name = "postcopy of a huge sparse guest",
 	 .mode = RF_MODE_POSTCOPY,
-	 .len = 1024 * 1024 * MIB,
+	 .len = HUGE_LEN,
 	 .content = MV_CORNERS},
 	{.name = "pages turn to zeros and back", .rounds = 12, .verify = true},
 	{.name = "by write protection", .tracker = MV_UFFD_WP, .rounds = 4, .verify = true},
