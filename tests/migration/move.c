@@ -172,6 +172,8 @@ static void make_source(struct mv *m)
 		.mode = m->cfg.mode,
 		.free_hints = m->cfg.free_hints,
 		.timeout = m->cfg.timeout,
+		/* a guest that writes as fast as it can ends on a slow machine, too */
+		.downtime_limit = m->cfg.writer ? 2000 : 0,
 		.timeout_action = m->cfg.timeout_action,
 		.auto_converge = m->cfg.auto_converge,
 		.hot_in_order = m->cfg.hot_in_order,
