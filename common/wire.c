@@ -31,6 +31,7 @@ static const char *const type_names[RF_WIRE_TYPE_COUNT] = {
 	[RF_WIRE_CANCEL] = "cancel",
 	[RF_WIRE_MISSING] = "missing",
 	[RF_WIRE_FREE] = "free",
+	[RF_WIRE_LANDED] = "landed",
 	[RF_WIRE_POSTCOPY] = "postcopy",
 	[RF_WIRE_POSTCOPY_DONE] = "postcopy-done",
 };

@@ -23,7 +23,7 @@
 
 #define RF_WIRE_MAGIC	      "RAMFERRY"
 #define RF_WIRE_MAJOR	      1
-#define RF_WIRE_MINOR	      2 /* 1: RF_HELLO_PROBE; 2: RF_HELLO_FREE_HINTS */
+#define RF_WIRE_MINOR	      3 /* 1: RF_HELLO_PROBE; 2: RF_HELLO_FREE_HINTS; 3: RF_HELLO_LANDED */
 #define RF_WIRE_PREAMBLE_SIZE 16
 #define RF_WIRE_FRAME_HEADER  8
 #define RF_WIRE_MAX_PAYLOAD   (1u << 20)
@@ -67,6 +67,7 @@ enum rf_wire_type {
 	RF_WIRE_POSTCOPY,      /* S→D: all missing pages are told, postcopy follows */
 	RF_WIRE_POSTCOPY_DONE, /* D→S: every page is in place */
 	RF_WIRE_FREE,	       /* S→D, wire_postcopy.h */
+	RF_WIRE_LANDED,	       /* D→S */
 	RF_WIRE_TYPE_COUNT,
 };
 
@@ -87,9 +88,10 @@ struct rf_wire_hello {
 #define RF_HELLO_PROBE	    (1u << 2) /* only tries the ladder; to peers from 1.1 on */
 #define RF_HELLO_POSTCOPY   (1u << 3) /* the source may go over to postcopy */
 #define RF_HELLO_FREE_HINTS (1u << 4) /* FREE may come; to peers from 1.2 on */
+#define RF_HELLO_LANDED	    (1u << 5) /* LANDED is asked for; to peers from 1.3 on */
 #define RF_HELLO_FLAGS                                                             \
 	(RF_HELLO_VERIFY | RF_HELLO_PIN_ALL | RF_HELLO_PROBE | RF_HELLO_POSTCOPY | \
-	 RF_HELLO_FREE_HINTS)
+	 RF_HELLO_FREE_HINTS | RF_HELLO_LANDED)
 
 struct rf_wire_hello_ack {
 	uint16_t max_lanes;
@@ -231,7 +233,7 @@ void rf_wire_put_key(struct rf_wbuf *b, const struct rf_wire_key *k);
 int rf_wire_get_keys(const void *p, size_t len, struct rf_wire_array *m);
 void rf_wire_key_at(const struct rf_wire_array *m, uint32_t i, struct rf_wire_key *k);
 
-/* ZERO: region, then runs. A run has count > 0 and first + count does not wrap. */
+/* ZERO and LANDED: region, then runs. A run has count > 0 and first + count does not wrap. */
 void rf_wire_begin_zero(struct rf_wbuf *b, uint32_t region);
 void rf_wire_put_run(struct rf_wbuf *b, const struct rf_wire_run *r);
 int rf_wire_get_zero(const void *p, size_t len, struct rf_wire_array *m);

@@ -41,6 +41,11 @@ int rf_dest_take_postcopy(struct rf_dest *d, const struct rf_frame *f)
 		if (rc != RF_OK)
 			return rf_dest_fail(d, rc, "no memory for postcopy");
 	}
+	if (d->hello.flags & RF_HELLO_LANDED) {
+		rc = rf_dst_landed_init(&d->landed, &d->post);
+		if (rc != RF_OK)
+			return rf_dest_fail(d, rc, "no memory for what the source is told");
+	}
 	d->lanes.arg = &d->post;
 	atomic_store(&d->lanes.on_message, take_announcement);
 	d->post.plan = &d->plan;
@@ -53,13 +58,32 @@ int rf_dest_take_postcopy(struct rf_dest *d, const struct rf_frame *f)
 	return RF_OK;
 }
 
+/* Once the guest runs here: before, the source might still take it back. */
+static void tell_landed(struct rf_dest *d)
+{
+	while (d->phase == RF_DST_POSTCOPY && rf_dst_landed_due(&d->landed, &d->post)) {
+		struct rf_wbuf b;
+
+		rf_wbuf_init(&b, d->reply, RF_WIRE_MAX_PAYLOAD);
+		while (rf_dst_landed_next(&d->landed, &d->post, &b)) {
+			/* Whoever reads the stream finds out that it is dead, and why. */
+			if (rf_ctrl_send(d->ctrl, RF_WIRE_LANDED, b.data, (uint32_t)b.len) != RF_OK)
+				return;
+			b.len = 0;
+		}
+	}
+}
+
 int rf_dest_check_postcopy(struct rf_dest *d)
 {
 	int err;
 
 	if (d->phase != RF_DST_POSTCOPY || !rf_dst_postcopy_done(&d->post)) {
 		err = d->postcopy ? atomic_load(&d->post.error) : RF_OK;
-		return err == RF_OK ? RF_OK : rf_dest_fail(d, err, "%s", d->post.error_desc);
+		if (err != RF_OK)
+			return rf_dest_fail(d, err, "%s", d->post.error_desc);
+		tell_landed(d);
+		return RF_OK;
 	}
 	/* The guest has all it needs, whatever becomes of this message. */
 	if (rf_ctrl_send(d->ctrl, RF_WIRE_POSTCOPY_DONE, NULL, 0) != RF_OK)

@@ -260,6 +260,7 @@ void rf_dest_delete(struct rf_dest **dp)
 	free(d->reply);
 	free(d->copy);
 	free(d->device);
+	rf_dst_landed_fini(&d->landed);
 	rf_dst_postcopy_fini(&d->post);
 	rf_dst_lanes_fini(&d->lanes);
 	if (d->cancel_fd >= 0)

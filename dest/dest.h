@@ -10,7 +10,7 @@
  *   verify.c     digests
  *   takeover.c   device state, the word to run
  *   postcopy.c   missing pages; fault.c a fault thread; pages.c which page is where
- *   arrival.c    postcopy as the session sees it
+ *   arrival.c    postcopy as the session sees it; landed.c what the source need not keep
  *   report.c     statistics, errors in words
  */
 #ifndef RF_DEST_DEST_H
@@ -26,6 +26,7 @@
 #include "common/first_error.h"
 #include "common/state.h"
 #include "common/wire.h"
+#include "dest/landed.h"
 #include "dest/lanes.h"
 #include "dest/postcopy.h"
 #include "dest/region.h"
@@ -104,6 +105,7 @@ struct rf_dest {
 	/* postcopy */
 	struct rf_dst_postcopy post;
 	bool postcopy; /* armed */
+	struct rf_dst_landed landed;
 	/* digests */
 	uint8_t *copy;
 	uint32_t digest_region; /* next digest to come */

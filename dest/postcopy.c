@@ -225,7 +225,11 @@ struct rf_dst_pages *rf_dst_postcopy_find(struct rf_dst_postcopy *p, uint64_t ad
 
 void rf_dst_postcopy_landed(struct rf_dst_postcopy *p, uint64_t n)
 {
-	if (atomic_fetch_sub(&p->remaining, n) == n)
+	uint64_t before = atomic_fetch_sub(&p->remaining, n), left = before - n;
+	uint64_t at = atomic_load(&p->tell_at);
+
+	/* One thread sees it go past that number. */
+	if (!left || (before > at && left <= at))
 		eventfd_write(p->wake_fd, 1);
 }
 

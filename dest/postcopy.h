@@ -35,6 +35,7 @@ struct rf_dst_postcopy {
 	uint64_t total; /* host pages that were missing */
 	/* any thread */
 	_Atomic uint64_t remaining; /* host pages missing or not placed yet */
+	_Atomic uint64_t tell_at;   /* wakes the session when no more than these remain */
 	_Atomic bool *nudged;	    /* by fault thread */
 	struct rf_dst_place_counters count;
 	_Atomic int error;

@@ -290,6 +290,7 @@ static const struct {
 	[RF_WIRE_CANCEL] = {NULL, recode_empty},
 	[RF_WIRE_MISSING] = {NULL, recode_missing},
 	[RF_WIRE_FREE] = {NULL, recode_missing},
+	[RF_WIRE_LANDED] = {NULL, recode_zero},
 	[RF_WIRE_POSTCOPY] = {NULL, recode_empty},
 	[RF_WIRE_POSTCOPY_DONE] = {NULL, recode_empty},
 	[WIRE_KIND_LANE] = {"lane", recode_lane},

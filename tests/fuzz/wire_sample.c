@@ -75,7 +75,7 @@ static void put_status(struct rf_wbuf *out)
 
 static void put_entries(uint32_t kind, unsigned entries, struct rf_wbuf *out)
 {
-	if (kind == RF_WIRE_ZERO)
+	if (kind == RF_WIRE_ZERO || kind == RF_WIRE_LANDED)
 		rf_wire_begin_zero(out, 2);
 	if (kind == RF_WIRE_DIGEST)
 		rf_wire_begin_digest(out, 2, 7);
@@ -88,7 +88,7 @@ static void put_entries(uint32_t kind, unsigned entries, struct rf_wbuf *out)
 			rf_wire_put_chunk(out, &c);
 		else if (kind == RF_WIRE_KEY)
 			rf_wire_put_key(out, &k);
-		else if (kind == RF_WIRE_ZERO)
+		else if (kind == RF_WIRE_ZERO || kind == RF_WIRE_LANDED)
 			rf_wire_put_run(out, &r);
 		else
 			rf_wire_put_u64(out, 0x0123456789abcdefull * (i + 1));
@@ -155,6 +155,7 @@ void wire_sample(uint32_t kind, unsigned entries, struct rf_wbuf *out)
 	case RF_WIRE_KEY_REQ:
 	case RF_WIRE_KEY:
 	case RF_WIRE_ZERO:
+	case RF_WIRE_LANDED:
 	case RF_WIRE_DIGEST:
 		return put_entries(kind, entries, out);
 	case RF_WIRE_ROUND_END:
