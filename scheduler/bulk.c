@@ -92,8 +92,10 @@ int rf_bulk_poll(struct rf_bulk *b)
 		if (n < 0)
 			return n;
 		for (int k = 0; k < n; k++)
-			if (c[k].op == RF_OP_WRITE)
+			if (c[k].op == RF_OP_WRITE) {
 				b->completed += c[k].bytes;
+				b->done[i] += c[k].bytes;
+			}
 		total += n;
 	}
 	return total;

@@ -28,9 +28,10 @@ struct rf_bulk {
 	struct rf_write batch[RF_BULK_BATCH];
 	unsigned nbatch;
 	uint64_t batch_bytes;
-	uint64_t fence;	    /* value of the fence being posted */
-	unsigned fenced;    /* lanes that have it */
-	uint64_t completed; /* bytes, ever */
+	uint64_t fence;			  /* value of the fence being posted */
+	unsigned fenced;		  /* lanes that have it */
+	uint64_t completed;		  /* bytes, ever */
+	uint64_t done[RF_WIRE_MAX_LANES]; /* the same, by lane */
 };
 
 void rf_bulk_init(struct rf_bulk *b, uint64_t window);

@@ -97,6 +97,8 @@ static int take_frame(struct rf_source *src, struct rf_frame *f)
 		rc = fail_by_peer(src, f);
 	} else if (f->type == RF_WIRE_KEY) {
 		rc = rf_source_take_keys(src, f);
+	} else if (f->type == RF_WIRE_LANDED) {
+		rc = rf_source_take_landed(src, f);
 	} else if (f->type == src->expect) {
 		src->answer = *f;
 		src->expect = 0;
@@ -226,7 +228,8 @@ int rf_source_pump(struct rf_source *src)
 		if (n > 0)
 			return RF_OK;
 	}
-	sleep_for_events(src);
+	if (!rf_source_release_some(src))
+		sleep_for_events(src);
 	return RF_OK;
 }
 

@@ -60,6 +60,17 @@ static void agree_on_hints(struct rf_source *src)
 			rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR, rf_ctrl_peer_minor(src->ctrl));
 }
 
+/* One that knows not how to say what has landed would take the word for an error. */
+static void agree_on_landed(struct rf_source *src)
+{
+	src->release.agreed = src->cfg.release_ram && rf_ctrl_peer_minor(src->ctrl) >= 3;
+	if (src->cfg.release_ram && !src->release.agreed)
+		rf_warn("source",
+			"destination %s speaks protocol %d.%u and does not say what has landed "
+			"(1.3): memory that postcopy needs is given back at its end only",
+			rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR, rf_ctrl_peer_minor(src->ctrl));
+}
+
 static int say_hello(struct rf_source *src, struct rf_wire_hello_ack *ack)
 {
 	struct rf_wire_hello hello = {
@@ -67,6 +78,7 @@ static int say_hello(struct rf_source *src, struct rf_wire_hello_ack *ack)
 			 (src->cfg.pin_all ? RF_HELLO_PIN_ALL : 0) |
 			 (src->cfg.mode != RF_MODE_PRECOPY ? RF_HELLO_POSTCOPY : 0) |
 			 (src->may_hint ? RF_HELLO_FREE_HINTS : 0) |
+			 (src->release.agreed ? RF_HELLO_LANDED : 0) |
 			 (src->probe ? RF_HELLO_PROBE : 0),
 		.regions = src->nregions,
 		.chunk_size = src->cfg.chunk_size,
@@ -164,6 +176,8 @@ int rf_source_connect(struct rf_source *src)
 		rc = check_peer_knows_probe(src);
 	if (rc == RF_OK)
 		agree_on_hints(src);
+	if (rc == RF_OK)
+		agree_on_landed(src);
 	if (rc == RF_OK)
 		rc = say_hello(src, &ack);
 	if (rc == RF_OK && !src->probe)

@@ -73,6 +73,8 @@ static int tell_missing(struct rf_source *src)
 		if (rc == RF_OK && rf_src_region_make_claims(&src->regions[i]) != RF_OK)
 			rc = rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for claims");
 	}
+	if (rc == RF_OK)
+		rc = rf_source_prepare_release(src);
 	return rc == RF_OK ? rf_source_send(src, RF_WIRE_POSTCOPY, NULL, 0) : rc;
 }
 
@@ -250,6 +252,7 @@ int rf_source_postcopy(struct rf_source *src)
 	src->expect = RF_WIRE_POSTCOPY_DONE;
 	atomic_store(&src->count.postcopy, 1);
 	rf_source_set_state(src, RF_STATE_POSTCOPY_ACTIVE);
+	rf_source_begin_release(src);
 	rc = rf_source_push(src);
 	return rc == RF_OK ? await_done(src) : rc;
 }

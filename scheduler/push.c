@@ -291,6 +291,7 @@ int rf_source_push(struct rf_source *src)
 			page = it.pages.first + it.pages.count;
 			empty = 0;
 			rc = push_item(src, &it);
+			(void)rf_source_release_some(src);
 			if (rc == RF_OK && page < src->regions[region].map.npages)
 				continue;
 		} else {

@@ -39,6 +39,7 @@ struct rf_src_region {
 	struct rf_bitmap data;	       /* pages of the file that were seen to hold data */
 	struct rf_src_chunk *chunks;   /* made when chunk_size is known */
 	uint64_t nchunks;
+	bool kept; /* its memory cannot be given back */
 };
 
 /* Checks info and makes the bitmaps. RF_ERR_INVALID (logged), RF_ERR_NO_MEMORY. */

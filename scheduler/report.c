@@ -101,6 +101,7 @@ static void fill_ram(struct rf_source *src, struct rf_ram_stats *ram)
 	ram->hot_pages_deferred = atomic_load(&c->deferred);
 	ram->background_sync_count = atomic_load(&c->sync_behind);
 	ram->skipped = atomic_load(&c->skipped);
+	ram->released = atomic_load(&c->released);
 }
 
 void rf_source_stats(struct rf_source *src, struct rf_stats *out)

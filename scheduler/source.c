@@ -16,6 +16,8 @@ static const char *find_policy_fault(const struct rf_source_cfg *c)
 		return "timeout_action is none of cancel, postcopy, switch";
 	if (c->timeout_action == RF_TIMEOUT_POSTCOPY && c->mode != RF_MODE_HYBRID)
 		return "timeout_action postcopy needs mode hybrid";
+	if (c->release_ram && c->mode == RF_MODE_PRECOPY)
+		return "release_ram needs mode postcopy or hybrid";
 	if (c->cpu_throttle_initial > 99 || c->cpu_throttle_increment > 99 ||
 	    c->max_cpu_throttle > 99)
 		return "a throttle is over 99 percent";
@@ -289,6 +291,8 @@ int rf_source_run(struct rf_source *src)
 	end_hints(src, rc);
 	rf_source_finish_stats(src, rc);
 	rf_source_disconnect(src);
+	if (rc == RF_OK)
+		rf_source_release_rest(src);
 	if (src->tracking)
 		src->cfg.tracker.ops->stop(src->cfg.tracker.self);
 	src->tracking = false;
@@ -323,6 +327,7 @@ void rf_source_delete(struct rf_source **srcp)
 
 	if (!src)
 		return;
+	rf_source_end_release(src);
 	for (uint32_t i = 0; i < src->nregions; i++)
 		rf_src_region_fini(&src->regions[i]);
 	free(src->regions);

@@ -15,6 +15,7 @@
  *   switchover.c  pause, last round, digests, device state, hand-over
  *   hints.c       pages the guest says are free
  *   postcopy.c    the same, with the rest of the memory to follow; push.c that rest
+ *   release.c     memory given back as pages land there
  *   urgent.c      page requests, served by pollers of their own
  *   events.c      the one place that waits: completions, control frames, cancel, deadlines
  *   report.c      statistics, errors in words
@@ -40,6 +41,7 @@
 #include "scheduler/limiter.h"
 #include "scheduler/pacer.h"
 #include "scheduler/region.h"
+#include "scheduler/release.h"
 #include "scheduler/sync.h"
 #include "scheduler/urgent.h"
 #include "scheduler/window.h"
@@ -57,7 +59,7 @@ struct rf_source_counters {
 	_Atomic uint64_t device_state, transferred;
 	_Atomic double mbps, setup_ms, downtime_ms, expected_ms, verify_ms, total_ms;
 	_Atomic int verified;
-	_Atomic uint64_t pushed, window_changes, poll_wakeups;
+	_Atomic uint64_t pushed, window_changes, poll_wakeups, released;
 	_Atomic double poll_ms;
 	_Atomic int postcopy;
 	_Atomic uint64_t sync_behind, avoided, deferred, not_converging;
@@ -129,6 +131,7 @@ struct rf_source {
 	unsigned nurgents;
 	struct rf_urgent_shared urgent;
 	struct rf_poll_plan plan;
+	struct rf_release release;
 	uint64_t pushed;		/* bytes */
 	struct rf_pacer pacer;		/* of the rounds, then of the push */
 	struct rf_limiter_member share; /* of cfg.limiter; likewise */

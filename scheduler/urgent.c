@@ -46,6 +46,7 @@ static void finish_head(struct rf_urgent *u)
 	u->claimed = false;
 	u->boosting = false;
 	u->sent = 0;
+	atomic_store(&u->ended, atomic_load(&u->begun));
 	count_open(u->shared, -1);
 }
 
@@ -99,6 +100,7 @@ static bool send_head(struct rf_urgent *u, const struct rf_page_request *q)
 			return false; /* full: again later; dead: the poller tells */
 		u->sent += w.len;
 		u->answering++;
+		atomic_fetch_add(&u->posted, 1);
 		atomic_fetch_add_explicit(&u->shared->bytes, w.len, memory_order_relaxed);
 		rf_limiter_charge(s->limiter, w.len);
 	}
@@ -113,6 +115,8 @@ static bool serve_head(struct rf_urgent *u, const struct rf_page_request *q)
 
 	if (u->claimed)
 		return send_head(u, q);
+	if (!u->boosting) /* otherwise it has begun already */
+		atomic_fetch_add(&u->begun, 1);
 	switch (rf_claim_urgent(rf_src_region_claims(r), rf_src_region_claim_bit(r, q->page),
 				&s->current, q->region, q->page)) {
 	case RF_CLAIM_WON:
@@ -178,6 +182,12 @@ static void take_request(struct rf_urgent *u, const struct rf_completion *c)
 			      memory_order_relaxed);
 }
 
+static void take_done(struct rf_urgent *u, uint32_t n)
+{
+	u->answering -= n;
+	atomic_fetch_add(&u->completed, n);
+}
+
 static void take_completions(void *arg, struct rf_lane *l, const struct rf_completion *c,
 			     unsigned n)
 {
@@ -188,7 +198,7 @@ static void take_completions(void *arg, struct rf_lane *l, const struct rf_compl
 		if (c[i].op == RF_OP_RECV)
 			take_request(u, &c[i]);
 		else if (c[i].op == RF_OP_WRITE)
-			u->answering -= c[i].count;
+			take_done(u, c[i].count);
 	}
 }
 

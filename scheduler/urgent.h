@@ -53,6 +53,11 @@ struct rf_urgent {
 	uint64_t sent;	    /* bytes of it */
 	bool boosting;	    /* the head is on the bulk lane */
 	uint32_t answering; /* writes posted and not completed */
+	/* any thread may read (release.c) */
+	_Atomic uint64_t begun;	    /* requests it may claim the page of, before it does */
+	_Atomic uint64_t ended;	    /* of these, all posted, or not to be answered here */
+	_Atomic uint64_t posted;    /* writes */
+	_Atomic uint64_t completed; /* writes */
 };
 
 /* Starts the poller; on success it owns the lane. */

@@ -98,8 +98,10 @@ static int watched_pause(void *arg)
 {
 	struct watched_vm *w = arg;
 	int rc = rf_vm_ops.pause(w->vm);
+	char desc[256];
 
 	w->story.at_pause = rf_vm_passes(w->vm);
+	w->story.healthy = rf_vm_health(w->vm, desc, sizeof(desc)) == RF_OK;
 	return rc;
 }
 
@@ -218,7 +220,9 @@ static struct json_object *ram_to_json(const struct rf_ram_stats *r, bool source
 	add_number(o, "page-size", r->page_size);
 	add_number(o, "precopy-bytes", r->precopy_bytes);
 	add_number(o, "downtime-bytes", r->downtime_bytes);
-	if (!source)
+	if (source)
+		add_number(o, "released", r->released);
+	else
 		add_number(o, "resident", r->resident);
 	return o;
 }

@@ -36,7 +36,7 @@ struct migration_opts {
 	const char *timeout_action;
 	bool background_sync, defer_hot, auto_converge, cpu_throttle_tailslow;
 	const char *mode, *locality, *poll_mode, *poll_cpus;
-	bool pin_all, verify, free_hints;
+	bool pin_all, verify, free_hints, release_ram;
 };
 
 /* How a command talks. */
@@ -167,6 +167,8 @@ struct output_opts {
 		"bulk in flight while a page request is open; 0: none", .max = 1u << 30), \
 	RF_OPT_CHOICE(T, mig.locality, "locality", 0, "resume|follow", "resume", \
 		"where the push goes on after a request: where it was, or behind that page"), \
+	RF_OPT_BOOL(T, mig.release_ram, "release-ram", 0, "no", \
+		"give memory back to this host as pages arrive there; not in precopy"), \
 	RF_OPT_SIZE(T, mig.max_postcopy_bandwidth, "max-postcopy-bandwidth", 0, "SIZE", "0", \
 		"bytes a second of the push; 0: no limit; answers are never limited")
 
@@ -199,6 +201,7 @@ void guest_config(const struct guest_opts *g, struct rf_vm_cfg *cfg);
 /* Passes of the guest at the steps of its life, UINT64_MAX where not known. */
 struct guest_story {
 	uint64_t at_start, at_migration, at_pause, at_resume, at_end;
+	bool healthy; /* when it was paused: its program had found nothing wrong */
 };
 
 /* A vm and what is noted when ramferry calls it; guest_ops call it with a pointer to this. */

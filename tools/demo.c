@@ -176,6 +176,7 @@ static void send_args(struct args *a, const struct demo_opts *o, const unsigned 
 	add(a, "--urgent-lanes=%llu", (unsigned long long)o->mig.urgent_lanes);
 	add(a, "--urgent-window=%llu", (unsigned long long)o->mig.urgent_window);
 	add(a, "--locality=%s", o->mig.locality);
+	add(a, o->mig.release_ram ? "--release-ram" : "--no-release-ram");
 	policy_args(a, &o->mig);
 	add(a, o->mig.pin_all ? "--pin-all" : "--no-pin-all");
 	add(a, o->mig.verify ? "--verify" : "--no-verify");

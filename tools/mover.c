@@ -72,9 +72,16 @@ static bool warm_up(struct mover *m)
 	return false;
 }
 
-static bool check_paused(struct watched_vm *w)
+/* One whose memory was given back cannot be looked at any more. */
+static bool check_paused(struct mover *m)
 {
+	struct rf_stats st = {.size = sizeof(st)};
+	struct watched_vm *w = &m->w;
 	char desc[256];
+
+	rf_source_stats(m->src, &st);
+	if (st.ram.released)
+		return w->story.healthy;
 
 	if (rf_vm_health(w->vm, desc, sizeof(desc)) == RF_OK &&
 	    rf_vm_check(w->vm, desc, sizeof(desc)) == RF_OK)
@@ -104,7 +111,7 @@ void mover_run(struct mover *m)
 	if (!warm_up(m))
 		return;
 	rc = rf_source_run(m->src);
-	m->sound = rc == RF_OK || rc == RF_ERR_UNKNOWN_OUTCOME ? check_paused(&m->w)
+	m->sound = rc == RF_OK || rc == RF_ERR_UNKNOWN_OUTCOME ? check_paused(m)
 							       : check_survivor(&m->w);
 	if (rc == RF_OK && m->sound)
 		m->rc = EXIT_SUCCESS;

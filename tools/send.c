@@ -85,6 +85,7 @@ static void fill_config(const struct send_opts *o, struct rf_source_cfg *cfg)
 		.pin_all = o->mig.pin_all,
 		.verify = o->mig.verify,
 		.free_hints = o->mig.free_hints && o->guest.balloon,
+		.release_ram = o->mig.release_ram,
 		.downtime_limit = (uint32_t)o->mig.downtime_limit,
 		.timeout = (uint32_t)o->mig.timeout,
 		.connect_timeout = (uint32_t)o->mig.connect_timeout,

@@ -159,6 +159,8 @@ static void say_ram(FILE *f, struct json_object *m, double rate)
 		    (unsigned long long)count(ram, "redundant-pages-avoided"),
 		    (unsigned long long)count(ram, "hot-pages-deferred"),
 		    (unsigned long long)count(ram, "background-sync-count"));
+	if (count(ram, "released"))
+		say(f, "given back", "%s", size(number(ram, "released")).s);
 	if (count(m, "not-converging"))
 		say(f, "converging", "no, found in round %llu",
 		    (unsigned long long)count(m, "not-converging"));

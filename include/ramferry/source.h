@@ -100,6 +100,9 @@ struct rf_source_cfg {
 					 the tracker as well */
 	uint32_t hint_wait;	    /**< RF_MODE_POSTCOPY: ms the guest has for its hints before
 					 it is paused (default 100) */
+	int release_ram;	    /**< 1: in postcopy the memory of the regions is given back to
+					 the host as pages arrive at the destination, and all of it
+					 at the end; see below. Not in RF_MODE_PRECOPY */
 	struct rf_guest_ops guest;  /**< pause, resume and save_state are needed */
 	void *guest_arg;
 	struct rf_tracker tracker; /**< needed; the caller keeps and deletes it */
@@ -108,6 +111,25 @@ struct rf_source_cfg {
 	void (*progress)(void *arg, const struct rf_stats *stats);
 	void *progress_arg;
 };
+
+/*
+ * release_ram: what ramferry does with the VMM's memory.
+ *
+ * Nothing before the destination has said that the guest runs there. From then on the source never
+ * resumes the guest, whatever happens, so its memory is good for nothing but sending what is
+ * missing there. Given back are pages that the destination has in full: at once those it had when
+ * the guest was paused, the others as it says so; at the end everything. A migration that ends in
+ * precopy, also one of RF_MODE_HYBRID, gives nothing back.
+ *
+ * Of a region with a file a hole is made (fallocate), which empties the file for everybody who has
+ * it open or mapped: not for files that are to be kept. Other regions are dropped by madvise. The
+ * mappings stay and read as zero. Memory that is pinned, by the transport or by others, is free
+ * only when the last one lets go of it: registrations of the transport are taken back first, so
+ * over RDMA whole chunks are given back (chunk_size). Others that pin it, such as VFIO or
+ * vhost, are the VMM's to end. A region whose memory cannot be given back is kept, with a warning.
+ *
+ * Do not use the guest's memory on this side afterwards, e.g. to compare it.
+ */
 
 /**
  * Makes a source. Does not connect.

@@ -54,6 +54,7 @@ struct rf_ram_stats {
 	uint64_t hot_pages_deferred;	  /**< pages sent last in their round */
 	uint64_t background_sync_count;	  /**< harvests in the middle of rounds */
 	uint64_t resident;		  /**< bytes of the regions in memory (destination) */
+	uint64_t released; /**< bytes given back to the host by release_ram (source) */
 };
 
 /** Buckets of postcopy_latency_dist, as QEMU's. */

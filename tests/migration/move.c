@@ -171,6 +171,8 @@ static void make_source(struct mv *m)
 		.verify = m->cfg.verify,
 		.mode = m->cfg.mode,
 		.free_hints = m->cfg.free_hints,
+		.release_ram = m->cfg.release_ram,
+		.postcopy_after = m->cfg.postcopy_after,
 		.timeout = m->cfg.timeout,
 		/* a guest that writes as fast as it can ends on a slow machine, too */
 		.downtime_limit = m->cfg.writer ? 2000 : 0,
@@ -214,7 +216,8 @@ static void make_source(struct mv *m)
 /* Source and destination of the regions that have huge pages, and their chunks. */
 static void need_huge_pages(const struct mv_cfg *cfg)
 {
-	unsigned long long have = 0, need = cfg->regions / 2 * (cfg->len / HUGE_PAGE) * 2;
+	unsigned long long have = 0, huge = cfg->huge ? cfg->regions : cfg->regions / 2,
+			   need = huge * (cfg->len / HUGE_PAGE) * 2;
 	FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "r");
 	char how[80];
 
@@ -243,7 +246,7 @@ static void need_uffd(const char *name, int (*open_it)(int *fd), const char *how
 
 void mv_need(const struct mv_cfg *cfg)
 {
-	if (cfg->mixed)
+	if (cfg->mixed || cfg->huge)
 		need_huge_pages(cfg);
 	if (cfg->mode != RF_MODE_PRECOPY)
 		need_uffd(cfg->name, rf_uffd_open_full, "the right to use userfaultfd (root)");

@@ -84,6 +84,7 @@ struct mv_cfg {
 	unsigned regions; /* default: 1 */
 	uint64_t len;	  /* of each; default: 4 MiB */
 	bool mixed;	  /* every other region in pages of 2 MiB */
+	bool huge;	  /* all of them */
 	enum mv_memory memory;
 	enum mv_content content;
 	enum mv_tracker tracker;
@@ -94,6 +95,8 @@ struct mv_cfg {
 	uint32_t piece_size;
 	bool pin_all, verify;
 	bool free_hints;
+	bool release_ram; /* what the guest held when it was paused is kept, to compare */
+	unsigned postcopy_after;
 	uint32_t timeout, link_timeout;
 	uint64_t max_bandwidth;
 	struct rf_limiter *limiter;
@@ -122,6 +125,7 @@ struct mv_region {
 	int memfd;
 	uint64_t memfd_offset;
 	struct rf_dest_memory there;
+	uint8_t *before;     /* release_ram: what it held when it was paused */
 	_Atomic bool *freed; /* by page: the guest does not need it */
 };
 
@@ -195,6 +199,8 @@ void mv_guest_write(struct mv *m, unsigned region, uint64_t page, bool zero);
 bool mv_memory_equal(struct mv *m);
 /* Pages the destination's files hold. */
 uint64_t mv_pages_there(const struct mv *m);
+/* Bytes the source's memory has in it. */
+uint64_t mv_bytes_here(const struct mv *m);
 /* The guest's device state. */
 uint8_t mv_state_byte(uint64_t i);
 extern const struct rf_guest_ops mv_src_ops, mv_dst_ops;

@@ -91,7 +91,7 @@ static void map_region(struct mv *m, unsigned i, int shared)
 	r->len = m->cfg.len;
 	if (m->cfg.free_hints)
 		assert_non_null(r->freed = calloc(r->len / PAGE, sizeof(*r->freed)));
-	r->page_size = m->cfg.mixed && i % 2 ? HUGE_PAGE : RF_PAGE_SIZE;
+	r->page_size = m->cfg.huge || (m->cfg.mixed && i % 2) ? HUGE_PAGE : RF_PAGE_SIZE;
 	r->memfd = shared;
 	r->memfd_offset = shared >= 0 ? i * r->len : 0;
 	if (m->cfg.memory == MV_MEMFD) {
@@ -132,6 +132,7 @@ void mv_free_guest(struct mv *m)
 	for (unsigned i = 0; i < m->cfg.regions; i++) {
 		munmap(m->regions[i].addr, m->regions[i].len);
 		free((void *)m->regions[i].freed);
+		free(m->regions[i].before);
 		if (m->regions[i].memfd >= 0 && (m->cfg.memory == MV_MEMFD || i == 0))
 			close(m->regions[i].memfd);
 	}
@@ -181,6 +182,8 @@ static bool freeing_region_equal(const struct mv_region *r)
 
 static bool region_equal(struct mv_region *r)
 {
+	if (r->before)
+		return memcmp(r->before, r->there.guest_view, r->len) == 0;
 	if (r->freed)
 		return freeing_region_equal(r);
 	if (r->len > 1024 * MIB)
@@ -207,6 +210,33 @@ uint64_t mv_pages_there(const struct mv *m)
 		pages += (uint64_t)st.st_blocks / (PAGE / 512);
 	}
 	return pages;
+}
+
+static int add_extent(void *arg, uint64_t offset, uint64_t len)
+{
+	*(uint64_t *)arg += len;
+	return 0;
+}
+
+uint64_t mv_bytes_here(const struct mv *m)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < m->cfg.regions; i++) {
+		const struct mv_region *r = &m->regions[i];
+		struct stat st;
+
+		if (r->memfd < 0) {
+			assert_int_equal(rf_extent_walk_anon(r->addr, r->len, add_extent, &bytes),
+					 RF_OK);
+			continue;
+		}
+		if (i && m->cfg.memory == MV_ONE_MEMFD)
+			break;
+		assert_int_equal(fstat(r->memfd, &st), 0);
+		bytes += (uint64_t)st.st_blocks * 512;
+	}
+	return bytes;
 }
 
 /* ---- who writes ---- */
@@ -250,6 +280,18 @@ uint8_t mv_state_byte(uint64_t i)
 	return (uint8_t)(i * 7 + i / 256);
 }
 
+/* Without filling holes. */
+static void keep_copy(struct mv_region *r)
+{
+	r->before = malloc(r->len);
+	assert_non_null(r->before);
+	if (r->memfd < 0)
+		memcpy(r->before, r->addr, r->len);
+	else
+		assert_int_equal(pread(r->memfd, r->before, r->len, (off_t)r->memfd_offset),
+				 r->len);
+}
+
 static int pause_guest(void *arg)
 {
 	struct mv *m = arg;
@@ -262,6 +304,8 @@ static int pause_guest(void *arg)
 	pthread_mutex_lock(&m->cpu);
 	m->paused = true;
 	pthread_mutex_unlock(&m->cpu);
+	for (unsigned i = 0; m->cfg.release_ram && i < m->cfg.regions; i++)
+		keep_copy(&m->regions[i]);
 	return RF_OK;
 }
 
@@ -356,7 +400,8 @@ static int resume_dest(void *arg)
 	struct mv *m = arg;
 
 	m->dst.resumes++;
-	if (!mv_memory_equal(m))
+	/* To compare is to ask for every page. */
+	if (!m->cfg.release_ram && !mv_memory_equal(m))
 		m->differs = true;
 	return mv_take_step(m, MV_DST_RESUME);
 }

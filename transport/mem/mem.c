@@ -45,6 +45,7 @@ static int open_mem(const char *detail, const struct rf_transport_cfg *cfg,
 		.max_msg = RF_MEM_MAX_MSG,
 		.imm_bytes = 8,
 		.spin = true,
+		.pins = m->hub->cfg.pins,
 	};
 	*out = &m->base;
 	return RF_OK;

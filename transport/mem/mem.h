@@ -43,6 +43,7 @@ struct rf_mem_hub_cfg {
 	bool scripted;	      /* false: every post is carried out within the call */
 	uint32_t depth;	      /* of a lane (default 64) */
 	uint32_t max_write;   /* default 1 MiB */
+	bool pins;	      /* says that registration pins memory */
 	rf_mem_script script; /* scripted mode; NULL: deliver all */
 	void *arg;
 };
