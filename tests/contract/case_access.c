@@ -82,19 +82,19 @@ static void expect_refused(struct access *a, const struct rf_remote_key *key, ui
 
 /* A refused write stays at the head of libfabric's shm queue for ever, so that lane's goodbyes are
  * not seen, and with both ends in one process the second to close uses freed memory. */
-static void skip_if_shm(const struct ct_env *env)
+static void skip_if_shm(const struct ct_env *env, const char *name)
 {
 	if (ct_is(env, "ofi:shm"))
-		skip_case("refused writes",
-			  "libfabric's shm crashes with both ends in one process");
+		skip_case(name, "libfabric's shm crashes with both ends in one process");
 }
 
 /* The refused, one lane each: none of them outlives its error. */
-static void expect_all_refused(void **state, const uint64_t (*tries)[2], unsigned n, int64_t shift)
+static void expect_all_refused(void **state, const char *name, const uint64_t (*tries)[2],
+			       unsigned n, int64_t shift)
 {
 	struct access a;
 
-	skip_if_shm(*state);
+	skip_if_shm(*state, name);
 	for (unsigned i = 0; i < n; i++) {
 		struct rf_remote_key key;
 
@@ -113,7 +113,7 @@ void ct_past_the_end(void **state)
 		{1ull << 40, 4096},	  {LEN - 1, 2},
 	};
 
-	expect_all_refused(state, tries, COUNT_OF(tries), 0);
+	expect_all_refused(state, "past_the_end", tries, COUNT_OF(tries), 0);
 }
 
 void ct_before_the_begin(void **state)
@@ -128,7 +128,7 @@ void ct_before_the_begin(void **state)
 	/* Where ranges begin at 0 there is nothing before them but numbers that wrap. */
 	if (!has_base)
 		skip_case("before_the_begin", "ranges of this provider begin at address 0");
-	expect_all_refused(state, tries, COUNT_OF(tries), -4096);
+	expect_all_refused(state, "before_the_begin", tries, COUNT_OF(tries), -4096);
 }
 
 /* A key that is gone, that of the other kind of lane, and one that never was. */
@@ -137,7 +137,7 @@ void ct_revoked_key(void **state)
 	struct rf_remote_key key;
 	struct access a;
 
-	skip_if_shm(*state);
+	skip_if_shm(*state, "revoked_key");
 	open_access(&a, *state);
 	rf_mr_deregister(&a.to_mr);
 	expect_refused(&a, &a.key, 0, 4096);
