@@ -18,6 +18,7 @@ struct engine_cfg {
 	const char *local_host, *peer_host;
 	struct rf_mem_hub *hub;
 	uint32_t link_timeout; /* ms */
+	bool odp;
 	enum rf_lane_kind kind;
 	unsigned lanes;
 	bool sleeps;   /* completions are waited for, not polled */

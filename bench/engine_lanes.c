@@ -28,6 +28,7 @@ static int open_lanes(const struct engine_cfg *cfg, struct engine **out)
 		.peer_host = cfg->peer_host,
 		.link_timeout = cfg->link_timeout,
 		.max_lanes = cfg->lanes,
+		.odp = cfg->odp,
 		.hub = cfg->hub,
 	};
 	struct lanes *l = calloc(1, sizeof(*l));

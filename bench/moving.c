@@ -119,6 +119,7 @@ static int open_dest(struct mover *mv, const struct run *r, uint64_t len)
 		.accept_timeout = MOVING_PATIENCE,
 		.connect_timeout = MOVING_PATIENCE,
 		.link_timeout = (uint32_t)o->link_timeout,
+		.odp = o->odp,
 		.poll_mode = o->poll_mode,
 		.guest = {.size = sizeof(cfg.guest),
 			  .load_state = load_nothing,

@@ -72,6 +72,7 @@ static int move(struct home *h, uint16_t port, uint64_t len)
 		.transport = transport,
 		.connect_timeout = MOVING_PATIENCE,
 		.link_timeout = (uint32_t)o->link_timeout,
+		.odp = o->odp,
 		.mode = RF_MODE_POSTCOPY,
 		.urgent_lanes = (unsigned)o->want.urgent_lanes,
 		.urgent_window = window_of(h),

@@ -122,6 +122,8 @@ static int check(const char *prog, const struct bench_opts *o)
 		return refuse(prog, "--transport mem has both sides in this process: give no host");
 	if (mem && o->want.raw)
 		return refuse(prog, "--raw is a loop over libfabric: --transport mem has none");
+	if (o->odp && o->want.raw)
+		return refuse(prog, "--raw is a plain loop over libfabric: --odp is not for it");
 	if (!strcmp(o->transport, "verbs") && o->want.raw)
 		return refuse(prog, "--raw is a loop over libfabric: compare --transport verbs "
 				    "with ib_write_bw or ib_write_lat");

@@ -42,7 +42,7 @@ struct bench_opts {
 	uint64_t port;
 	const char *device, *gid_index, *local, *transport, *provider;
 	uint64_t ib_port, link_timeout;
-	bool self, event;
+	bool self, event, odp;
 	const char *raw_completion, *poll_mode;
 	struct bench_params want;
 	bool json, help;
@@ -70,6 +70,8 @@ struct bench_opts {
 	RF_OPT_DURATION(struct bench_opts, link_timeout, "link-timeout", 0, "TIME", "10s", \
 		"silence after which a lane is dead; also sets the ack timeout of RDMA", 1000, \
 		.min = 100, .max = 3600000), \
+	RF_OPT_BOOL(struct bench_opts, odp, "odp", 0, "no", \
+		"RDMA pins nothing, its device pages on demand; refused where it cannot"), \
 	RF_OPT_BOOL(struct bench_opts, self, "self", 0, "no", \
 		"start the server too, on this host; HOST is its address then")
 

@@ -83,6 +83,7 @@ struct engine_cfg session_engine_cfg(const struct session *s)
 		.peer_host = s->server ? NULL : s->peer.peer_host,
 		.hub = s->hub,
 		.link_timeout = (uint32_t)s->opts.link_timeout,
+		.odp = s->opts.odp,
 		.kind = s->kind->lane_kind,
 		.lanes = (unsigned)s->opts.want.lanes,
 		.sleeps = s->opts.event,

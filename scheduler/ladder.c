@@ -141,6 +141,7 @@ static int open_rung(struct rf_source *src, struct rf_ladder_rung *r)
 		.peer_host = rf_ctrl_peer_host(src->ctrl),
 		.link_timeout = src->cfg.link_timeout,
 		.max_lanes = src->cfg.bulk_lanes + src->cfg.urgent_lanes,
+		.odp = src->cfg.odp,
 		.hub = src->hub,
 	};
 	struct rf_log_capture words;

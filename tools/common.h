@@ -36,7 +36,7 @@ struct migration_opts {
 	const char *timeout_action;
 	bool background_sync, defer_hot, auto_converge, cpu_throttle_tailslow;
 	const char *mode, *locality, *poll_mode, *poll_cpus;
-	bool pin_all, verify, free_hints, release_ram;
+	bool pin_all, odp, verify, free_hints, release_ram;
 };
 
 /* How a command talks. */
@@ -98,6 +98,8 @@ struct output_opts {
 		"how threads that serve lanes wait"), \
 	RF_OPT_STRING(T, mig.poll_cpus, "poll-cpus", 0, "LIST", NULL, \
 		"CPUs for them, e.g. 2,4-7; default: next to the NIC"), \
+	RF_OPT_BOOL(T, mig.odp, "odp", 0, "no", \
+		"RDMA pins nothing, its device pages on demand; refused where it cannot"), \
 	RF_OPT_DURATION(T, mig.connect_timeout, "connect-timeout", 0, "TIME", "10s", \
 		"longest wait for each step of connecting", 1000, .min = 1, .max = 3600000), \
 	RF_OPT_DURATION(T, mig.link_timeout, "link-timeout", 0, "TIME", "10s", \

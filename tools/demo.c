@@ -115,6 +115,7 @@ static void add_shared(struct args *a, const struct demo_opts *o, const char *co
 	add(a, "--poll-mode=%s", o->mig.poll_mode);
 	if (o->mig.poll_cpus)
 		add(a, "--poll-cpus=%s", o->mig.poll_cpus);
+	add(a, o->mig.odp ? "--odp" : "--no-odp");
 	if (o->mig.provider)
 		add(a, "--provider=%s", o->mig.provider);
 	add(a, "--connect-timeout=%llums", (unsigned long long)o->mig.connect_timeout);

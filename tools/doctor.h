@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "tools/rdma_ports.h"
+#include "transport/inventory.h"
 
 enum check_status { CHECK_OK, CHECK_INFO, CHECK_WARN, CHECK_FAIL };
 
@@ -48,11 +49,14 @@ struct doctor {
 	const char *provider;  /* or NULL */
 	const char *root;      /* where sys/, proc/, dev/ and lib/ are: "" or a test's folder */
 	const char *topology;  /* XML of another machine, or NULL */
+	/* what libibverbs can open; NULL: rf_verbs_inventory, with a root nothing */
+	int (*verbs_ports)(struct rf_verbs_port *ports, unsigned max);
 
 	/* found so far; a check may use what those before it found */
 	struct rdma_port ports[RDMA_PORTS_MAX];
 	unsigned nports;
 	bool rdma_ready;  /* a port with state and addresses that RDMA can use */
+	bool odp;	  /* a device offers on-demand paging */
 	bool verbs_works; /* the transport can be opened */
 	char rung[64];	  /* best transport of this host, "" if none */
 	const char *kvm_tracker, *own_tracker; /* of KVM guests, of other memory; NULL: none */

@@ -122,6 +122,28 @@ static unsigned active_mtu(const struct rf_verbs_port *ports, int n, const struc
 	return 0;
 }
 
+/* One line a device; of those that cannot be opened nothing is known. */
+static void check_odp(struct doctor *d, const struct rf_verbs_port *ports, int n)
+{
+	char name[40];
+
+	for (int i = 0; i < n; i++) {
+		if (i && !strcmp(ports[i].device, ports[i - 1].device))
+			continue;
+		snprintf(name, sizeof(name), "rdma-odp %.30s", ports[i].device);
+		if (ports[i].odp)
+			report_add(&d->report, CHECK_OK, name,
+				   "on-demand paging of RDMA writes: --odp moves guests without "
+				   "pinning them");
+		else
+			report_add(
+				&d->report, CHECK_INFO, name,
+				"no on-demand paging of RDMA writes: guests are pinned, chunk by "
+				"chunk, and --odp is refused");
+		d->odp = d->odp || ports[i].odp;
+	}
+}
+
 /* ---- modules and rights ---- */
 
 static bool can_open(const char *root, const char *path)
@@ -276,7 +298,9 @@ void doctor_check_rdma(struct doctor *d)
 		check_soft_roce(d);
 		return;
 	}
-	if (!d->root[0])
+	if (d->verbs_ports)
+		nopen = d->verbs_ports(open, RDMA_PORTS_MAX);
+	else if (!d->root[0])
 		nopen = rf_verbs_inventory(open, RDMA_PORTS_MAX);
 	report_add(&d->report, CHECK_OK, "rdma-devices", "%u port%s", d->nports,
 		   d->nports > 1 ? "s" : "");
@@ -289,6 +313,7 @@ void doctor_check_rdma(struct doctor *d)
 		ready += rdma_port_active(p) && (p->naddress || !p->ethernet);
 	}
 	d->rdma_ready = ready > 0;
+	check_odp(d, open, nopen);
 	check_verbs(d, nopen);
 	check_rdma_cm(d);
 	check_soft_roce(d);

@@ -183,6 +183,7 @@ static bool open_taker(struct taker *t, const char *host, uint16_t port)
 		.accept_timeout = (uint32_t)o->accept_timeout,
 		.connect_timeout = (uint32_t)o->mig.connect_timeout,
 		.link_timeout = (uint32_t)o->mig.link_timeout,
+		.odp = o->mig.odp,
 		.poll_mode = o->mig.poll_mode,
 		.poll_cpus = o->mig.poll_cpus,
 		.guest = watched_vm_ops,

@@ -83,6 +83,7 @@ static void fill_config(const struct send_opts *o, struct rf_source_cfg *cfg)
 		.chunk_size = o->mig.chunk_size,
 		.piece_size = (uint32_t)o->mig.piece_size,
 		.pin_all = o->mig.pin_all,
+		.odp = o->mig.odp,
 		.verify = o->mig.verify,
 		.free_hints = o->mig.free_hints && o->guest.balloon,
 		.release_ram = o->mig.release_ram,

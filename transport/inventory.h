@@ -3,6 +3,7 @@
 #ifndef RF_TRANSPORT_INVENTORY_H
 #define RF_TRANSPORT_INVENTORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* libfabric's version and the names of its providers, in its order, each once: "tcp, sockets".
@@ -14,6 +15,7 @@ struct rf_verbs_port {
 	unsigned port;
 	unsigned mtu;	  /* bytes of a packet's data now */
 	unsigned max_mtu; /* and at best */
+	bool odp;	  /* the device offers on-demand paging of RDMA writes */
 };
 
 /* Ports libibverbs can open; returns how many. RF_ERR_UNSUPPORTED: a build without

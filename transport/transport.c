@@ -127,6 +127,14 @@ int rf_transport_open(const char *name, const struct rf_transport_cfg *cfg,
 	err = ops->open(detail, cfg, &t);
 	if (err)
 		return err;
+	if (cfg->odp && t->caps.pins) {
+		rf_err_log(ops->name,
+			   "%s pins the memory it registers, and on-demand paging is asked "
+			   "for (odp)",
+			   t->provider);
+		ops->close(t);
+		return RF_ERR_UNSUPPORTED;
+	}
 	t->ops = ops;
 	atomic_init(&t->lanes, 0);
 	atomic_init(&t->mrs, 0);

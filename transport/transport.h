@@ -47,7 +47,7 @@ struct rf_transport_cfg {
 	const char *peer_host;	/* address of the other side, if known */
 	uint32_t link_timeout;	/* ms after which an unanswered post fails the lane */
 	unsigned max_lanes;
-	bool odp;		/* register without pinning where the device can page on demand */
+	bool odp;		/* registered memory must not be pinned: on-demand paging */
 	struct rf_mem_hub *hub; /* backend mem: what both ends share */
 };
 
@@ -114,7 +114,7 @@ int rf_transport_rungs(const char *transport, const char *provider, char rungs[]
 int rf_transport_ladder(const char *transport, const char *provider,
 			char rungs[][RF_WIRE_RUNG_SIZE], unsigned max);
 
-/* Opens the rung `name`. RF_ERR_UNSUPPORTED, RF_ERR_NOT_FOUND, RF_ERR_UNREACHABLE (no device
+/* Opens the rung `name`. RF_ERR_UNSUPPORTED (also: odp, and it pins), RF_ERR_NOT_FOUND, RF_ERR_UNREACHABLE (no device
  * for local_host); the log says why. */
 int rf_transport_open(const char *name, const struct rf_transport_cfg *cfg,
 		      struct rf_transport **out);

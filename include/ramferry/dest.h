@@ -34,6 +34,7 @@ struct rf_dest_cfg {
 	uint32_t accept_timeout;  /**< ms to wait for a source; 0: no limit */
 	uint32_t connect_timeout; /**< ms for a source to agree (default 10,000) */
 	uint32_t link_timeout; /**< ms of silence after which the peer is dead (default 10,000) */
+	int odp;	       /**< as rf_source_cfg.odp, of this side's device */
 	const char *poll_mode; /**< "adaptive" (default), "busy" or "event": how the threads that
 				    serve lanes wait */
 	const char *poll_cpus; /**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */

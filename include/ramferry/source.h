@@ -60,6 +60,8 @@ struct rf_source_cfg {
 				       (default 64 MiB) */
 	uint32_t piece_size;	  /**< most bytes of one write, 4 KiB to 16 MiB (default 1 MiB) */
 	int pin_all;		  /**< 1: register all memory of both sides at set-up */
+	int odp;		  /**< 1: RDMA does not pin memory, the device faults pages in;
+				       verbs does not work where it does not offer that */
 	int verify;		  /**< 1: compare digests of all memory at switch-over */
 	uint32_t downtime_limit;  /**< ms the guest may stand still (default 300) */
 	uint32_t timeout;	  /**< ms for the whole migration; 0: no limit */

@@ -203,6 +203,36 @@ static void good_ports_are_ok(void **state)
 	assert_check("rdma-cm", CHECK_OK, "can be used", NULL);
 }
 
+/* Two ports of a device with on-demand paging, and one of another without. */
+static int fake_ports(struct rf_verbs_port *ports, unsigned max)
+{
+	assert_true(max >= 3);
+	memset(ports, 0, 3 * sizeof(*ports));
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(ports[i].device, sizeof(ports[i].device), "%s", i < 2 ? "mlx5_0" : "rxe0");
+		ports[i].port = i < 2 ? i + 1 : 1;
+		ports[i].mtu = ports[i].max_mtu = 4096;
+		ports[i].odp = i < 2;
+	}
+	return 3;
+}
+
+static void odp_is_told_once_a_device(void **state)
+{
+	unsigned lines = 0;
+
+	put_roce("rxe0", "d0");
+	put_netdev("d0", "4200", "up");
+	doctor->verbs_ports = fake_ports;
+	doctor_check_rdma(doctor);
+	assert_check("rdma-odp mlx5_0", CHECK_OK, "--odp moves guests without pinning", NULL);
+	assert_check("rdma-odp rxe0", CHECK_INFO, "--odp is refused", NULL);
+	assert_check("rdma-verbs", CHECK_OK, "libibverbs can open them", NULL);
+	for (unsigned i = 0; i < doctor->report.n; i++)
+		lines += !strncmp(doctor->report.checks[i].name, "rdma-odp", 8);
+	assert_int_equal(lines, 2);
+}
+
 static void what_is_wrong_with_a_port_has_a_remedy(void **state)
 {
 	put_port("rxe0", "1: DOWN", "Ethernet");
@@ -376,6 +406,7 @@ int main(void)
 		case_of(modules_are_loaded_there_or_missing),
 		case_of(ports_have_state_addresses_and_netdev),
 		case_of(good_ports_are_ok),
+		case_of(odp_is_told_once_a_device),
 		case_of(what_is_wrong_with_a_port_has_a_remedy),
 		case_of(no_device_is_a_failure_only_if_rdma_is_asked_for),
 		case_of(memlock_is_held_against_the_guest),

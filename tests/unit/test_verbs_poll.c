@@ -191,6 +191,45 @@ static void rights_are_the_least(void **state)
 	fake_close();
 }
 
+static struct ibv_odp_caps fake_odp;
+static int fake_query_rc;
+
+static int fake_query_device(struct ibv_context *ctx, const struct ibv_query_device_ex_input *in,
+			     struct ibv_device_attr_ex *attr, size_t size)
+{
+	memset(attr, 0, size);
+	attr->odp_caps = fake_odp;
+	return fake_query_rc;
+}
+
+static bool offers_odp(uint64_t general, uint32_t rc, uint32_t ud)
+{
+	struct verbs_context device = {.query_device_ex = fake_query_device, .sz = sizeof(device)};
+
+	device.context.abi_compat = __VERBS_ABI_IS_EXTENDED;
+	fake_odp.general_caps = general;
+	fake_odp.per_transport_caps.rc_odp_caps = rc;
+	fake_odp.per_transport_caps.ud_odp_caps = ud;
+	return rf_verbs_mr_odp(&device.context);
+}
+
+/* On-demand paging is of use only if RC writes can do it. */
+static void odp_is_for_writes(void **state)
+{
+	const uint32_t all = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV | IBV_ODP_SUPPORT_WRITE |
+			     IBV_ODP_SUPPORT_READ;
+
+	assert_false(offers_odp(0, 0, 0));
+	assert_false(offers_odp(0, all, all));
+	assert_false(offers_odp(IBV_ODP_SUPPORT, 0, all));
+	assert_false(offers_odp(IBV_ODP_SUPPORT, all & ~IBV_ODP_SUPPORT_WRITE, all));
+	assert_true(offers_odp(IBV_ODP_SUPPORT, IBV_ODP_SUPPORT_WRITE, 0));
+	assert_true(offers_odp(IBV_ODP_SUPPORT | IBV_ODP_SUPPORT_IMPLICIT, all, all));
+	fake_query_rc = EINVAL;
+	assert_false(offers_odp(IBV_ODP_SUPPORT, all, all));
+	fake_query_rc = 0;
+}
+
 static void locked_memory_is_explained(void **state)
 {
 	const struct rlimit small = {.rlim_cur = 1 << 20, .rlim_max = 1 << 20};
@@ -239,6 +278,7 @@ int main(void)
 		cmocka_unit_test(port_down_is_said),
 		cmocka_unit_test(silence_ends_the_lane),
 		cmocka_unit_test(rights_are_the_least),
+		cmocka_unit_test(odp_is_for_writes),
 		cmocka_unit_test(locked_memory_is_explained),
 	};
 

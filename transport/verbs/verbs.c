@@ -46,6 +46,20 @@ static int open_context(struct rf_verbs *v)
 	return RF_OK;
 }
 
+/* Who asks for it does not want his memory pinned: then that is no way out. */
+static int require_odp(struct rf_verbs *v)
+{
+	v->odp = rf_verbs_mr_odp(v->ctx);
+	if (v->odp)
+		return RF_OK;
+	rf_err_log(
+		"verbs",
+		"%s offers no on-demand paging of RDMA writes, which is asked for (odp); without "
+		"it memory is pinned while it is registered",
+		ibv_get_device_name(v->ctx->device));
+	return RF_ERR_UNSUPPORTED;
+}
+
 static int open_verbs(const char *detail, const struct rf_transport_cfg *cfg,
 		      struct rf_transport **out)
 {
@@ -74,7 +88,7 @@ static int open_verbs(const char *detail, const struct rf_transport_cfg *cfg,
 	if (!err)
 		err = open_context(v);
 	if (!err && cfg->odp)
-		v->odp = rf_verbs_mr_odp(v->ctx, ibv_get_device_name(v->ctx->device));
+		err = require_odp(v);
 	if (!err)
 		err = rf_verbs_device_caps(v);
 	if (err)

@@ -210,7 +210,8 @@ void rf_verbs_lane_delete(struct rf_verbs_lane *l);
 void rf_verbs_lane_close(struct rf_lane *lane);
 
 /* verbs_mr.c */
-bool rf_verbs_mr_odp(struct ibv_context *ctx, const char *device);
+/* Does the device offer on-demand paging for what we do, RDMA writes on RC queue pairs? */
+bool rf_verbs_mr_odp(struct ibv_context *ctx);
 int rf_verbs_mr_register(struct rf_transport *t, void *addr, size_t len, enum rf_access access,
 			 struct rf_mr **out);
 void rf_verbs_mr_deregister(struct rf_mr *mr);

@@ -13,6 +13,7 @@ static unsigned mtu_bytes(enum ibv_mtu mtu)
 static unsigned list_ports(struct ibv_context *ctx, struct rf_verbs_port *ports, unsigned max)
 {
 	struct ibv_device_attr attr;
+	bool odp = rf_verbs_mr_odp(ctx);
 	unsigned n = 0;
 
 	if (ibv_query_device(ctx, &attr))
@@ -26,6 +27,7 @@ static unsigned list_ports(struct ibv_context *ctx, struct rf_verbs_port *ports,
 			.port = i,
 			.mtu = mtu_bytes(port.active_mtu),
 			.max_mtu = mtu_bytes(port.max_mtu),
+			.odp = odp,
 		};
 		snprintf(ports[n++].device, sizeof(ports->device), "%s",
 			 ibv_get_device_name(ctx->device));

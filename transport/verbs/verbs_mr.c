@@ -20,16 +20,13 @@ struct rf_verbs_mr {
 	struct ibv_mr *mr;
 };
 
-bool rf_verbs_mr_odp(struct ibv_context *ctx, const char *device)
+bool rf_verbs_mr_odp(struct ibv_context *ctx)
 {
 	struct ibv_device_attr_ex attr;
-	int rc = ibv_query_device_ex(ctx, NULL, &attr);
 
-	if (!rc && (attr.odp_caps.general_caps & IBV_ODP_SUPPORT) &&
-	    (attr.odp_caps.per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE))
-		return true;
-	rf_info("verbs", "%s has no on-demand paging for writes: memory is pinned", device);
-	return false;
+	return !ibv_query_device_ex(ctx, NULL, &attr) &&
+	       (attr.odp_caps.general_caps & IBV_ODP_SUPPORT) &&
+	       (attr.odp_caps.per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE);
 }
 
 /* KiB that this process has pinned for devices; 0 if it cannot be told. */
