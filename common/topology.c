@@ -186,6 +186,20 @@ int rf_topology_cpus_near(const struct rf_topology *t, const char *where, struct
 	return r ? r : rf_topology_near_device(t, name, place);
 }
 
+int rf_topology_nic_node(const struct rf_topology *t, const char *device, const char *address)
+{
+	struct rf_place place;
+	int rc = RF_ERR_NOT_FOUND;
+
+	if (rf_topology_nodes(t) < 2)
+		return -1;
+	if (device && *device)
+		rc = rf_topology_near_device(t, device, &place);
+	if (rc != RF_OK && address)
+		rc = rf_topology_cpus_near(t, address, &place);
+	return rc == RF_OK ? place.node : -1;
+}
+
 int rf_topology_override(const struct rf_topology *t, const char *cpulist, struct rf_place *place)
 {
 	struct rf_place all;
@@ -267,6 +281,51 @@ int rf_topology_bind(const struct rf_topology *t, void *p, size_t len, int node)
 				   HWLOC_MEMBIND_BYNODESET))
 		return RF_ERR_UNSUPPORTED;
 	return RF_OK;
+}
+
+/* What the thread's policy was. */
+struct rf_topology_stay {
+	hwloc_bitmap_t nodes;
+	hwloc_membind_policy_t policy;
+};
+
+struct rf_topology_stay *rf_topology_enter(const struct rf_topology *t, int node)
+{
+	const int flags = HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET;
+	hwloc_obj_t obj = t ? find_node(t, node) : NULL;
+	struct rf_topology_stay *s = obj ? calloc(1, sizeof(*s)) : NULL;
+
+	if (!s)
+		return NULL;
+	s->nodes = hwloc_bitmap_alloc();
+	/* not STRICT, as above */
+	if (s->nodes && !hwloc_get_membind(t->hw, s->nodes, &s->policy, flags) &&
+	    !hwloc_set_membind(t->hw, obj->nodeset, HWLOC_MEMBIND_BIND, flags)) {
+		/* the kernel's default is told as this, and would be put back as something else */
+		if (s->policy == HWLOC_MEMBIND_FIRSTTOUCH)
+			s->policy = HWLOC_MEMBIND_DEFAULT;
+		return s;
+	}
+	rf_debug("topology", "this thread's memory cannot be bound to node %d: %s", node,
+		 strerror(errno));
+	hwloc_bitmap_free(s->nodes);
+	free(s);
+	return NULL;
+}
+
+void rf_topology_leave(const struct rf_topology *t, struct rf_topology_stay **stay)
+{
+	struct rf_topology_stay *s = *stay;
+
+	if (!s)
+		return;
+	*stay = NULL;
+	if (hwloc_set_membind(t->hw, s->nodes, s->policy,
+			      HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET))
+		rf_warn("topology", "this thread's memory policy cannot be put back: %s",
+			strerror(errno));
+	hwloc_bitmap_free(s->nodes);
+	free(s);
 }
 
 int rf_topology_node_of(const struct rf_topology *t, const void *p, size_t len)

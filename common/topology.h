@@ -55,6 +55,13 @@ int rf_topology_near_device(const struct rf_topology *t, const char *device,
 /* The same for a device or a local address (rf_netdev_of_address). */
 int rf_topology_cpus_near(const struct rf_topology *t, const char *where, struct rf_place *place);
 
+/*
+ * The node for memory that a NIC reads and writes beside the guest's: that of the device, or else
+ * of the one with this local address (as for rf_topology_cpus_near). Either may be NULL. -1: there
+ * is one node only, or it cannot be told.
+ */
+int rf_topology_nic_node(const struct rf_topology *t, const char *device, const char *address);
+
 /* The same place with other CPUs, those of an explicit list such as "2,4-7". RF_ERR_INVALID:
  * not a list, or none of these CPUs exists. */
 int rf_topology_override(const struct rf_topology *t, const char *cpulist, struct rf_place *place);
@@ -74,6 +81,15 @@ void rf_topology_free(const struct rf_topology *t, void *p, size_t len);
 /* Binds pages of a mapping to a node, before their first touch. RF_ERR_INVALID: no such node;
  * RF_ERR_UNSUPPORTED: the kernel or its policy refused. */
 int rf_topology_bind(const struct rf_topology *t, void *p, size_t len, int node);
+
+/*
+ * New pages of this thread come from a node, while it has any, until rf_topology_leave(): for what
+ * libraries allocate. NULL if nothing is changed: t is NULL, the node is -1 or there is none of
+ * that number, or the kernel refuses.
+ */
+struct rf_topology_stay;
+struct rf_topology_stay *rf_topology_enter(const struct rf_topology *t, int node);
+void rf_topology_leave(const struct rf_topology *t, struct rf_topology_stay **stay);
 
 /* The node that has all touched pages of a range; -1: none is touched, they are on several, or
  * the kernel does not tell. */

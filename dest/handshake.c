@@ -250,9 +250,9 @@ void rf_dest_disconnect(struct rf_dest *d)
 		rf_dest_keep_postcopy_stats(d);
 	}
 	rf_dest_keep_poll_stats(d);
-	rf_poll_plan_fini(&d->plan);
 	for (uint32_t i = 0; i < d->nregions; i++)
 		rf_dst_region_deregister(&d->regions[i]);
 	rf_transport_close(&d->t);
+	rf_poll_plan_fini(&d->plan);
 	rf_ctrl_close(&d->ctrl);
 }

@@ -61,6 +61,7 @@ static int open_rung(struct rf_dest *d, const char *name, struct rf_wire_rung_of
 		.link_timeout = d->cfg.link_timeout,
 		.max_lanes = d->hello.bulk_lanes + d->hello.urgent_lanes,
 		.odp = d->cfg.odp,
+		.topology = d->plan.topology,
 		.hub = d->hub,
 	};
 	struct rf_log_capture words;

@@ -151,13 +151,6 @@ static int set_up_memory(struct rf_source *src)
 	if (piece > src->cfg.chunk_size)
 		piece = src->cfg.chunk_size;
 	piece = piece / RF_PAGE_SIZE ? piece / RF_PAGE_SIZE : 1;
-	if (src->cfg.urgent_lanes) {
-		int rc = rf_poll_plan_init(&src->plan, src->poll_mode, src->poll_cpus,
-					   rf_ctrl_local_host(src->ctrl));
-
-		if (rc != RF_OK)
-			return rf_source_fail(src, rc, "threads cannot be placed as asked");
-	}
 	src->bulk.spin = caps->spin;
 	for (uint32_t i = 0; i < src->nregions; i++)
 		if (rf_src_region_make_chunks(&src->regions[i], src->cfg.chunk_size) != RF_OK)
@@ -165,6 +158,15 @@ static int set_up_memory(struct rf_source *src)
 	rf_cursor_init(&src->cursor, src->regions, src->nregions,
 		       src->cfg.chunk_size / RF_PAGE_SIZE, piece);
 	return RF_OK;
+}
+
+/* Where threads and the memory of lanes are to be. */
+static int make_plan(struct rf_source *src)
+{
+	int rc = rf_poll_plan_init(&src->plan, src->poll_mode, src->poll_cpus,
+				   rf_ctrl_local_host(src->ctrl));
+
+	return rc == RF_OK ? RF_OK : rf_source_fail(src, rc, "threads cannot be placed as asked");
 }
 
 int rf_source_connect(struct rf_source *src)
@@ -182,6 +184,8 @@ int rf_source_connect(struct rf_source *src)
 		rc = say_hello(src, &ack);
 	if (rc == RF_OK && !src->probe)
 		rc = tell_regions(src);
+	if (rc == RF_OK && !src->probe)
+		rc = make_plan(src);
 	if (rc == RF_OK)
 		rc = rf_source_climb(src, &ack);
 	if (rc != RF_OK)
@@ -203,8 +207,8 @@ void rf_source_disconnect(struct rf_source *src)
 	rf_source_close_lanes(src);
 	for (uint32_t i = 0; i < src->nregions; i++)
 		rf_src_region_deregister(&src->regions[i]);
-	rf_poll_plan_fini(&src->plan);
 	rf_transport_close(&src->t);
+	rf_poll_plan_fini(&src->plan);
 	rf_frame_free(&src->answer);
 	rf_ctrl_close(&src->ctrl);
 }

@@ -142,6 +142,7 @@ static int open_rung(struct rf_source *src, struct rf_ladder_rung *r)
 		.link_timeout = src->cfg.link_timeout,
 		.max_lanes = src->cfg.bulk_lanes + src->cfg.urgent_lanes,
 		.odp = src->cfg.odp,
+		.topology = src->plan.topology,
 		.hub = src->hub,
 	};
 	struct rf_log_capture words;

@@ -45,6 +45,8 @@ struct rf_transport {
 	const struct rf_transport_ops *ops;
 	struct rf_transport_caps caps;
 	char provider[32];
+	const struct rf_topology *topology; /* or NULL */
+	int node;			    /* the NIC's, for memory of lanes; -1: anywhere */
 	/* counted by the front door, any thread: what must be gone before close */
 	_Atomic unsigned lanes, mrs;
 };
@@ -80,6 +82,11 @@ extern const struct rf_transport_ops rf_verbs_ops;
 
 /* What every backend begins a lane with: transport, kind, index and name. */
 void rf_lane_init(struct rf_lane *l, struct rf_transport *t, const struct rf_wire_lane *id);
+
+/* Whole pages for a lane's messages and queues, on the NIC's node where that is known. Set to
+ * anything. NULL: no memory. */
+void *rf_lane_memory_new(const struct rf_transport *t, size_t len);
+void rf_lane_memory_free(const struct rf_transport *t, void *p, size_t len); /* NULL is fine */
 
 /* Compares in constant time. */
 bool rf_token_equal(const uint8_t a[RF_TOKEN_SIZE], const uint8_t b[RF_TOKEN_SIZE]);

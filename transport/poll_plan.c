@@ -36,12 +36,14 @@ static void place_near(struct rf_poll_plan *p, const char *where)
 	if (rc == RF_OK && p->place.node >= 0 && rf_topology_nodes(p->topology) > 1) {
 		rf_info(OBJ, "next to %s: node %d, %u cores", p->place.device, p->place.node,
 			p->place.cores);
+		p->pinned = true;
 		return;
 	}
 	rf_info(OBJ, "not pinned: %s",
 		rc == RF_OK ? "this machine has one node, or does not tell where the NIC is"
 			    : "the local address belongs to no hardware");
-	rf_topology_delete(&p->topology);
+	if (rf_topology_nodes(p->topology) < 2)
+		rf_topology_delete(&p->topology);
 }
 
 int rf_poll_plan_init(struct rf_poll_plan *p, const char *mode, const char *cpus, const char *where)
@@ -62,6 +64,7 @@ int rf_poll_plan_init(struct rf_poll_plan *p, const char *mode, const char *cpus
 		return RF_OK;
 	}
 	rc = place_on_cpus(p, cpus);
+	p->pinned = rc == RF_OK;
 	if (rc != RF_OK)
 		rf_poll_plan_fini(p);
 	return rc;
@@ -76,7 +79,7 @@ void rf_poll_plan_next(struct rf_poll_plan *p, struct rf_poller_cfg *cfg)
 {
 	cfg->mode = p->mode;
 	cfg->cpu = -1;
-	if (!p->topology)
+	if (!p->pinned)
 		return;
 	cfg->cpu = rf_topology_nth_cpu(p->topology, &p->place, p->next++);
 	cfg->cores = p->place.cores;

@@ -11,7 +11,8 @@
 
 struct rf_poll_plan {
 	enum rf_poll_mode mode;
-	struct rf_topology *topology; /* NULL: pollers run anywhere */
+	struct rf_topology *topology; /* NULL: there is nothing to choose, or no telling */
+	bool pinned;		      /* pollers run on the place's CPUs, else anywhere */
 	struct rf_place place;
 	unsigned next; /* CPU of the place for the next poller */
 };

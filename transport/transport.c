@@ -8,6 +8,7 @@
 
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/topology.h"
 #include "transport/ops.h"
 
 /* Best first. mem is never chosen by "auto". */
@@ -103,6 +104,16 @@ int rf_transport_ladder(const char *transport, const char *provider,
 	return n ? (int)n : rf_transport_rungs(transport, provider, rungs, max);
 }
 
+/* The device of verbs has the provider's name; the others are found by the address. */
+static void find_node(struct rf_transport *t, const struct rf_transport_cfg *cfg)
+{
+	t->topology = cfg->topology;
+	t->node =
+		t->topology ? rf_topology_nic_node(t->topology, t->provider, cfg->local_host) : -1;
+	if (t->node >= 0)
+		rf_info(t->ops->name, "memory of lanes is on node %d, the NIC's", t->node);
+}
+
 int rf_transport_open(const char *name, const struct rf_transport_cfg *cfg,
 		      struct rf_transport **out)
 {
@@ -136,6 +147,7 @@ int rf_transport_open(const char *name, const struct rf_transport_cfg *cfg,
 		return RF_ERR_UNSUPPORTED;
 	}
 	t->ops = ops;
+	find_node(t, cfg);
 	atomic_init(&t->lanes, 0);
 	atomic_init(&t->mrs, 0);
 	*out = t;
@@ -168,13 +180,21 @@ void rf_transport_close(struct rf_transport **t)
 	*t = NULL;
 }
 
+/* What libraries and drivers allocate for a lane, such as its rings, comes from the NIC's node,
+ * too: whatever is new while a backend makes one. */
 int rf_transport_listen(struct rf_transport *t, uint8_t addr[RF_WIRE_ADDR_SIZE], uint32_t *addr_len)
 {
+	struct rf_topology_stay *stay;
+	int err;
+
 	if (!t || !addr || !addr_len)
 		return RF_ERR_INVALID;
 	if (rf_fault_point())
 		return RF_ERR_BUSY;
-	return t->ops->listen(t, addr, addr_len);
+	stay = rf_topology_enter(t->topology, t->node);
+	err = t->ops->listen(t, addr, addr_len);
+	rf_topology_leave(t->topology, &stay);
+	return err;
 }
 
 bool rf_token_equal(const uint8_t a[RF_TOKEN_SIZE], const uint8_t b[RF_TOKEN_SIZE])
@@ -195,6 +215,7 @@ static void adopt_lane(struct rf_transport *t, struct rf_lane *l, struct rf_lane
 int rf_transport_accept(struct rf_transport *t, const uint8_t token[RF_TOKEN_SIZE],
 			uint32_t timeout, int cancel_fd, struct rf_lane **out)
 {
+	struct rf_topology_stay *stay;
 	struct rf_lane *l = NULL;
 	int err;
 
@@ -202,7 +223,9 @@ int rf_transport_accept(struct rf_transport *t, const uint8_t token[RF_TOKEN_SIZ
 		return RF_ERR_INVALID;
 	if (rf_fault_point())
 		return RF_ERR_TIMEOUT;
+	stay = rf_topology_enter(t->topology, t->node);
 	err = t->ops->accept(t, token, timeout, cancel_fd, &l);
+	rf_topology_leave(t->topology, &stay);
 	if (!err)
 		adopt_lane(t, l, out);
 	return err;
@@ -212,6 +235,7 @@ int rf_transport_connect(struct rf_transport *t, const uint8_t *addr, uint32_t a
 			 const struct rf_wire_lane *id, uint32_t timeout, int cancel_fd,
 			 struct rf_lane **out)
 {
+	struct rf_topology_stay *stay;
 	struct rf_lane *l = NULL;
 	int err;
 
@@ -220,7 +244,9 @@ int rf_transport_connect(struct rf_transport *t, const uint8_t *addr, uint32_t a
 		return RF_ERR_INVALID;
 	if (rf_fault_point())
 		return RF_ERR_UNREACHABLE;
+	stay = rf_topology_enter(t->topology, t->node);
 	err = t->ops->connect(t, addr, addr_len, id, timeout, cancel_fd, &l);
+	rf_topology_leave(t->topology, &stay);
 	if (!err)
 		adopt_lane(t, l, out);
 	return err;

@@ -33,6 +33,7 @@ struct rf_transport;
 struct rf_lane;
 struct rf_mr;
 struct rf_mem_hub;
+struct rf_topology;
 
 enum rf_lane_kind {
 	RF_LANE_BULK,	/* one-sided writes and fences, source → destination */
@@ -47,7 +48,10 @@ struct rf_transport_cfg {
 	const char *peer_host;	/* address of the other side, if known */
 	uint32_t link_timeout;	/* ms after which an unanswered post fails the lane */
 	unsigned max_lanes;
-	bool odp;		/* registered memory must not be pinned: on-demand paging */
+	bool odp; /* registered memory must not be pinned: on-demand paging */
+	/* this host's, for where memory of lanes is to be; outlives the transport. NULL: anywhere
+	 */
+	const struct rf_topology *topology;
 	struct rf_mem_hub *hub; /* backend mem: what both ends share */
 };
 
@@ -114,8 +118,8 @@ int rf_transport_rungs(const char *transport, const char *provider, char rungs[]
 int rf_transport_ladder(const char *transport, const char *provider,
 			char rungs[][RF_WIRE_RUNG_SIZE], unsigned max);
 
-/* Opens the rung `name`. RF_ERR_UNSUPPORTED (also: odp, and it pins), RF_ERR_NOT_FOUND, RF_ERR_UNREACHABLE (no device
- * for local_host); the log says why. */
+/* Opens the rung `name`. RF_ERR_UNSUPPORTED (also: odp, and it pins), RF_ERR_NOT_FOUND,
+ * RF_ERR_UNREACHABLE (no device for local_host); the log says why. */
 int rf_transport_open(const char *name, const struct rf_transport_cfg *cfg,
 		      struct rf_transport **out);
 const struct rf_transport_caps *rf_transport_caps(const struct rf_transport *t);

@@ -11,6 +11,8 @@
 #include "common/log.h"
 #include "transport/ofi/ofi.h"
 
+#define BUFFER_SIZE ((size_t)(RF_OFI_DEPTH + RF_OFI_RECVS) * RF_OFI_MAX_MSG)
+
 static int failed(const struct rf_ofi_lane *l, const char *what, int rc)
 {
 	rf_err_log("ofi", "lane %s: %s: %s", l->base.name, what, fi_strerror(-rc));
@@ -98,14 +100,13 @@ failed_call:
 
 static int make_buffers(struct rf_ofi *o, struct rf_ofi_lane *l)
 {
-	const size_t bytes = (size_t)(RF_OFI_DEPTH + RF_OFI_RECVS) * RF_OFI_MAX_MSG;
 	int rc;
 
-	l->bufs = aligned_alloc(4096, bytes);
+	l->bufs = rf_lane_memory_new(&o->base, BUFFER_SIZE);
 	if (!l->bufs)
 		return RF_ERR_NO_MEMORY;
 	if (o->info->domain_attr->mr_mode & FI_MR_LOCAL) {
-		rc = fi_mr_reg(o->domain[l->base.kind], l->bufs, bytes, FI_SEND | FI_RECV, 0,
+		rc = fi_mr_reg(o->domain[l->base.kind], l->bufs, BUFFER_SIZE, FI_SEND | FI_RECV, 0,
 			       (uintptr_t)l->bufs >> 12, 0, &l->buf_mr, NULL);
 		if (rc)
 			return failed(l, "fi_mr_reg of message buffers", rc);
@@ -220,6 +221,6 @@ void rf_ofi_lane_delete(struct rf_ofi_lane *l)
 	close_fd(l->timer_fd);
 	fi_freeinfo(l->info);
 	pthread_mutex_destroy(&l->lock);
-	free(l->bufs);
+	rf_lane_memory_free(l->base.t, l->bufs, BUFFER_SIZE);
 	free(l);
 }

@@ -11,6 +11,11 @@
 #define BUFFERS	    (RF_VERBS_SENDS + RF_VERBS_RECVS)
 #define BUFFER_SIZE ((size_t)BUFFERS * RF_VERBS_MAX_MSG)
 
+static size_t ring_size(const struct rf_verbs *v)
+{
+	return v->base.caps.depth * sizeof(struct rf_verbs_slot);
+}
+
 int rf_verbs_lane_new(struct rf_verbs *v, const struct rf_wire_lane *id, struct rf_verbs_lane **out)
 {
 	struct rf_verbs_lane *l = calloc(1, sizeof(*l));
@@ -19,12 +24,13 @@ int rf_verbs_lane_new(struct rf_verbs *v, const struct rf_wire_lane *id, struct 
 		return RF_ERR_NO_MEMORY;
 	rf_lane_init(&l->base, &v->base, id);
 	l->wake_fd = l->timer_fd = -1;
-	l->tx = calloc(v->base.caps.depth, sizeof(*l->tx));
-	l->bufs = aligned_alloc(4096, BUFFER_SIZE);
+	l->tx = rf_lane_memory_new(&v->base, ring_size(v));
+	l->bufs = rf_lane_memory_new(&v->base, BUFFER_SIZE);
 	if (!l->tx || !l->bufs || rf_fault_point()) {
 		rf_verbs_lane_delete(l);
 		return RF_ERR_NO_MEMORY;
 	}
+	memset(l->tx, 0, ring_size(v));
 	l->events = rf_verbs_cm_channel();
 	if (!l->events || rf_fault_point()) {
 		rf_err_log("verbs", "lane %s: event channel: %s", l->base.name, strerror(errno));
@@ -97,8 +103,8 @@ void rf_verbs_lane_delete(struct rf_verbs_lane *l)
 		rdma_destroy_id(l->id);
 	if (l->events)
 		rdma_destroy_event_channel(l->events);
-	free(l->bufs);
-	free(l->tx);
+	rf_lane_memory_free(l->base.t, l->bufs, BUFFER_SIZE);
+	rf_lane_memory_free(l->base.t, l->tx, ring_size(rf_verbs_of(l)));
 	free(l);
 }
 
