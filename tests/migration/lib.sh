@@ -3,6 +3,7 @@
 # Whole migrations by the command, in processes of their own: what the scripts beside this share.
 # Source it after `set -euo pipefail`, with $suite_of set to the name skips are told by.
 
+. "$(dirname "${BASH_SOURCE[0]}")/sanitized.sh"
 # shellcheck disable=SC2034 # read by the scripts
 seed=${RF_SEED:-$((SRANDOM % 1000000 + 1))}
 # shellcheck disable=SC2034
@@ -24,7 +25,7 @@ kill_all()
 	done
 	pids=()
 }
-trap 'kill_all; rm -rf "$work"' EXIT
+trap 'rc=$?; kill_all; rm -rf "$work"; sanitized "$rc"' EXIT
 trap 'exit 130' INT TERM
 
 # failed NAME WORDS…: with all that was said.
