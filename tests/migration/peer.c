@@ -44,10 +44,11 @@ void peer_close(struct peer *p)
 
 static void greet(struct peer *p)
 {
-	uint8_t theirs[RF_WIRE_PREAMBLE_SIZE];
+	uint8_t mine[RF_WIRE_PREAMBLE_SIZE], theirs[RF_WIRE_PREAMBLE_SIZE];
 	uint16_t major, minor;
 
-	raw_greet(p->fd, RF_WIRE_MAJOR);
+	rf_wire_put_preamble(mine, RF_WIRE_MAJOR, p->minor ? p->minor : RF_WIRE_MINOR);
+	raw_write(p->fd, mine, sizeof(mine));
 	assert_true(raw_read(p->fd, theirs, sizeof(theirs)));
 	assert_int_equal(rf_wire_get_preamble(theirs, &major, &minor), RF_OK);
 }
@@ -117,15 +118,20 @@ static bool read_all(struct peer *p, void *to, size_t len)
 	return true;
 }
 
-bool peer_recv(struct peer *p)
+bool peer_recv_any(struct peer *p)
 {
 	uint8_t h[RF_WIRE_FRAME_HEADER];
 
+	if (!read_all(p, h, sizeof(h)))
+		return false;
+	assert_int_equal(rf_wire_get_header(h, &p->type, &p->len), RF_OK);
+	return read_all(p, p->in, p->len);
+}
+
+bool peer_recv(struct peer *p)
+{
 	do {
-		if (!read_all(p, h, sizeof(h)))
-			return false;
-		assert_int_equal(rf_wire_get_header(h, &p->type, &p->len), RF_OK);
-		if (!read_all(p, p->in, p->len))
+		if (!peer_recv_any(p))
 			return false;
 		if (p->type == RF_WIRE_PING && !p->mute)
 			peer_send(p, RF_WIRE_PONG, p->in, p->len);

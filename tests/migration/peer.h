@@ -17,6 +17,7 @@
 struct peer {
 	int fd, listener; /* -1: none */
 	bool mute;	  /* heartbeats are not answered either */
+	uint16_t minor;	  /* of the protocol; 0: ours */
 	/* the frame that came last */
 	uint32_t type, len;
 	uint8_t *in;
@@ -53,6 +54,8 @@ void peer_send(struct peer *p, uint32_t type, const void *payload, uint32_t len)
 void peer_put(struct peer *p, uint32_t type);
 /* The next frame but heartbeats. False at the end of the stream; fails if none comes. */
 bool peer_recv(struct peer *p);
+/* The next frame, whatever it is; heartbeats are not answered. */
+bool peer_recv_any(struct peer *p);
 /* The next frame must be this one. */
 void peer_expect(struct peer *p, uint32_t type);
 /* Reads until the other side has closed or said ERROR; true for ERROR. */

@@ -77,6 +77,8 @@ static void answer_round(struct peer *p)
 		struct rf_completion c[1];
 		int n;
 
+		if (rf_lane_kind(p->lanes[i]) != RF_LANE_BULK)
+			continue;
 		do
 			n = rf_lane_poll(p->lanes[i], c, 1);
 		while (n == 0 || (n == 1 && c[0].value != round));

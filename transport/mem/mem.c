@@ -325,6 +325,8 @@ static void deregister_mem(struct rf_mr *mr)
 {
 	if (mr->access == RF_ACCESS_REMOTE_WRITE)
 		rf_mem_hub_remove_mr(mem(mr->t)->hub, (struct rf_mem_mr *)mr);
+	else
+		rf_mem_hub_stop_reads(mem(mr->t)->hub, mr);
 	free(mr);
 }
 

@@ -191,6 +191,38 @@ void rf_mem_hub_remove_mr(struct rf_mem_hub *hub, struct rf_mem_mr *m)
 	pthread_rwlock_unlock(&hub->mr_lock);
 }
 
+static bool reads(const struct rf_mem_end *e, uint32_t depth, const struct rf_mr *mr)
+{
+	for (uint32_t i = e->done; i < e->count; i++) {
+		const struct rf_mem_op *op = &e->ring[(e->tail + i) % depth];
+
+		if ((op->op == RF_OP_WRITE || op->op == RF_OP_IMM) && op->src >= mr->addr &&
+		    op->src < mr->addr + mr->len)
+			return true;
+	}
+	return false;
+}
+
+void rf_mem_hub_stop_reads(struct rf_mem_hub *hub, const struct rf_mr *mr)
+{
+	pthread_mutex_lock(&hub->lock);
+	for (struct rf_mem_pair *p = hub->pairs; p; p = p->next) {
+		pthread_mutex_lock(&p->lock);
+		for (unsigned i = 0; i < 2; i++) {
+			struct rf_mem_end *e = &p->end[i];
+
+			if (!e->t || &e->t->base != mr->t || e->error ||
+			    !reads(e, hub->cfg.depth, mr))
+				continue;
+			rf_mem_pair_kill(p, i, RF_ERR_LANE,
+					 "memory was deregistered under a write");
+			rf_mem_pair_kill(p, 1 - i, RF_ERR_LANE_CLOSED, "the peer's end has failed");
+		}
+		pthread_mutex_unlock(&p->lock);
+	}
+	pthread_mutex_unlock(&hub->lock);
+}
+
 int rf_mem_hub_write(struct rf_mem_hub *hub, const struct rf_mem *t, unsigned kind,
 		     const struct rf_mem_op *op, uint32_t len)
 {

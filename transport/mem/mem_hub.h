@@ -133,6 +133,9 @@ void rf_mem_hub_put(struct rf_mem_hub *hub, struct rf_mem_pair *p);
 /* mem_hub.c: registrations */
 void rf_mem_hub_add_mr(struct rf_mem_hub *hub, struct rf_mem_mr *m);
 void rf_mem_hub_remove_mr(struct rf_mem_hub *hub, struct rf_mem_mr *m);
+/* Ends every lane of mr's transport that has a write on the wire which reads it, as a device would.
+ */
+void rf_mem_hub_stop_reads(struct rf_mem_hub *hub, const struct rf_mr *mr);
 /* Copies into t's memory if the key and the range are right. */
 int rf_mem_hub_write(struct rf_mem_hub *hub, const struct rf_mem *t, unsigned kind,
 		     const struct rf_mem_op *op, uint32_t len);
