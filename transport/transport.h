@@ -89,9 +89,10 @@ struct rf_write {
 };
 
 enum rf_op {
-	RF_OP_WRITE,	  /* `count` writes of `bytes` in all are done (source memory is free) */
-	RF_OP_SEND,	  /* `count` sends or fences are done */
-	RF_OP_RECV,	  /* a message came: data, len */
+	RF_OP_WRITE, /* the `count` oldest writes, of `bytes` in all, are done (source memory is
+			free) */
+	RF_OP_SEND,  /* `count` sends or fences are done */
+	RF_OP_RECV,  /* a message came: data, len */
 	RF_OP_FENCE_SEEN, /* the peer's fence came: value. All its earlier writes are visible */
 	RF_OP_IMM,	  /* a write with immediate landed: value */
 };

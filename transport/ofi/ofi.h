@@ -56,6 +56,7 @@ struct rf_ofi_slot {
 	struct fi_context2 ctx; /* first; the provider's scratch where it asks for FI_CONTEXT */
 	bool rx;
 	bool ctl;      /* tx: a message of our own, its completion is not told */
+	bool done;     /* tx: a write that waits for those before it to be told */
 	enum rf_op op; /* tx: WRITE or SEND */
 	uint32_t bytes;
 	uint8_t *buf; /* RF_OFI_MAX_MSG of the lane's buffers; tx: only sends use it */
@@ -117,6 +118,9 @@ struct rf_ofi_lane {
 	unsigned nused;
 	unsigned writes; /* outstanding */
 	uint64_t posted; /* bytes of writes and sends outstanding */
+	/* the writes among them, in the order they were posted; told in this order, too */
+	struct rf_ofi_slot *order[RF_OFI_DEPTH];
+	uint32_t order_head, order_tail;
 	/* unordered providers: a fence waits here until `writes` is 0 */
 	bool fence_waits;
 	uint64_t fence_value;

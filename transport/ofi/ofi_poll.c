@@ -103,6 +103,27 @@ static bool take_message(struct rf_ofi_lane *l, const struct fi_cq_data_entry *e
 	return true;
 }
 
+/* A write is done. It is told when all before it are, whatever order the provider has. */
+static struct rf_completion take_write(struct rf_ofi_lane *l, struct rf_ofi_slot *s)
+{
+	struct rf_completion c = {.op = RF_OP_WRITE};
+
+	s->done = true;
+	while (l->order_tail != l->order_head && l->order[l->order_tail % RF_OFI_DEPTH]->done) {
+		s = l->order[l->order_tail++ % RF_OFI_DEPTH];
+		c.count++;
+		c.bytes += s->bytes;
+		rf_ofi_poll_release(l, s);
+	}
+	return c;
+}
+
+static struct rf_completion take_send(struct rf_ofi_lane *l, struct rf_ofi_slot *s)
+{
+	rf_ofi_poll_release(l, s);
+	return (struct rf_completion){.op = RF_OP_SEND, .count = !s->ctl};
+}
+
 /* Turns an entry into a completion; false if there is nothing to tell, or it was added to the
  * one before it. */
 static bool take_entry(struct rf_ofi_lane *l, const struct fi_cq_data_entry *e,
@@ -129,18 +150,12 @@ static bool take_entry(struct rf_ofi_lane *l, const struct fi_cq_data_entry *e,
 		rf_ofi_poll_release(l, s);
 		return told;
 	}
-	rf_ofi_poll_release(l, s);
-	if (s->ctl)
-		return false;
-	if (before && before->op == s->op) {
-		before->count++;
-		before->bytes += s->op == RF_OP_WRITE ? s->bytes : 0;
-		return false;
-	}
-	*c = (struct rf_completion){.op = s->op,
-				    .count = 1,
-				    .bytes = s->op == RF_OP_WRITE ? s->bytes : 0};
-	return true;
+	*c = s->op == RF_OP_WRITE ? take_write(l, s) : take_send(l, s);
+	if (!c->count || !before || before->op != c->op)
+		return c->count;
+	before->count += c->count;
+	before->bytes += c->bytes;
+	return false;
 }
 
 /* Reads completions until c is full or the queue is empty. Lock held. */

@@ -19,7 +19,7 @@ static struct rf_ofi_slot *take_slot(struct rf_ofi_lane *l, enum rf_op op, uint3
 	l->posted += bytes;
 	s->op = op;
 	s->bytes = bytes;
-	s->ctl = false;
+	s->ctl = s->done = false;
 	return s;
 }
 
@@ -84,6 +84,7 @@ static int post_write(struct rf_ofi_lane *l, const struct rf_write *w, uint64_t 
 	rc = fi_writemsg(l->ep, &msg, FI_COMPLETION | FI_DELIVERY_COMPLETE | flags);
 	if (rc)
 		return post_failed(l, s, "write", rc);
+	l->order[l->order_head++ % RF_OFI_DEPTH] = s;
 	l->writes++;
 	l->base.inflight += w->len;
 	l->quiet_since = 0;
