@@ -292,6 +292,14 @@ static int sync_dir(const char *dir)
 	return rc;
 }
 
+int rf_image_io_sync(struct rf_image_io *io)
+{
+	if (fsync(io->fd) == 0)
+		return RF_OK;
+	rf_err_log("snapshot file", "%s: %s", io->path, strerror(errno));
+	return RF_ERR_SYSTEM;
+}
+
 int rf_image_io_commit(struct rf_image_io *io)
 {
 	if (rf_fault_point()) {

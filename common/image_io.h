@@ -38,7 +38,9 @@ int rf_image_io_fd(const struct rf_image_io *io); /* readable when there is some
 /* Writes and waits; the same alignment. */
 int rf_image_io_put(struct rf_image_io *io, uint64_t offset, const void *buf, size_t len);
 
-/* Makes it durable and gives it its name, over a file that may be there. Nothing in flight. */
+/* Makes it durable. Nothing in flight. */
+int rf_image_io_sync(struct rf_image_io *io);
+/* The same, and gives it its name, over a file that may be there. */
 int rf_image_io_commit(struct rf_image_io *io);
 /*
  * Ends it; without a commit nothing is left of the file. Waits for writes on their way, but not

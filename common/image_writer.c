@@ -38,6 +38,7 @@ struct rf_image_writer {
 	struct writer_region *regions;
 	struct rf_image_order *order;
 	void *state; /* a copy */
+	bool complete;
 };
 
 int rf_image_writer_open(const char *path, struct rf_image_writer **out)
@@ -279,14 +280,27 @@ static int put_tables(struct rf_image_writer *w)
 	return rc;
 }
 
-int rf_image_writer_finish(struct rf_image_writer *w)
+static int put_all(struct rf_image_writer *w)
 {
 	int rc = RF_OK;
 
 	for (unsigned i = 0; rc == RF_OK && i < w->img.nregions; i++)
 		rc = put_maps(w, i);
-	if (rc == RF_OK)
-		rc = put_tables(w);
+	return rc == RF_OK ? put_tables(w) : rc;
+}
+
+int rf_image_writer_complete(struct rf_image_writer *w)
+{
+	int rc = put_all(w);
+
+	w->complete = rc == RF_OK;
+	return rc == RF_OK ? rf_image_io_sync(w->io) : rc;
+}
+
+int rf_image_writer_finish(struct rf_image_writer *w)
+{
+	int rc = w->complete ? RF_OK : put_all(w);
+
 	return rc == RF_OK ? rf_image_io_commit(w->io) : rc;
 }
 

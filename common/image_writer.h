@@ -40,7 +40,10 @@ void rf_image_writer_touched(struct rf_image_writer *w, unsigned region, uint64_
 
 uint64_t rf_image_writer_len(const struct rf_image_writer *w); /* of the file, holes included */
 
-/* Writes the tables and gives the file its name. Nothing in flight. RF_ERR_SYSTEM. */
+/* Writes the tables and makes the file durable. Nothing in flight, and nothing more comes.
+ * RF_ERR_SYSTEM. */
+int rf_image_writer_complete(struct rf_image_writer *w);
+/* Completes it unless that was done, and gives it its name. RF_ERR_SYSTEM. */
 int rf_image_writer_finish(struct rf_image_writer *w);
 bool rf_image_writer_close(struct rf_image_writer **w); /* as rf_image_io_close() */
 

@@ -16,20 +16,26 @@
 
 #define OBJ "userfaultfd"
 
-#define WP_FEATURES                                                         \
-	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | \
-	 UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_THREAD_ID)
+#define WP_FEATURES \
+	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_THREAD_ID)
 
-int rf_uffd_open_wp(int *fd)
+static int handshake(int uffd, uint64_t features)
 {
-	struct uffdio_api api = {.api = UFFD_API, .features = WP_FEATURES};
+	struct uffdio_api api = {.api = UFFD_API, .features = features};
+
+	return ioctl(uffd, UFFDIO_API, &api);
+}
+
+int rf_uffd_open_wp(int *fd, bool *anonymous)
+{
 	int u, rc = rf_uffd_open_full(&u);
 
 	if (rc)
 		return rc;
-	if (ioctl(u, UFFDIO_API, &api)) {
+	*anonymous = handshake(u, WP_FEATURES | UFFD_FEATURE_WP_UNPOPULATED) == 0;
+	if (!*anonymous && handshake(u, WP_FEATURES)) {
 		rc = errno == EINVAL ? RF_ERR_UNSUPPORTED : RF_ERR_SYSTEM;
-		rf_err_log(OBJ, "write protection of shared and unpopulated memory (Linux 6.4): %s",
+		rf_err_log(OBJ, "write protection of shared memory (Linux 5.19): %s",
 			   strerror(errno));
 		close(u);
 		return rc;

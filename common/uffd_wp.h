@@ -7,11 +7,13 @@
 #ifndef RF_COMMON_UFFD_WP_H
 #define RF_COMMON_UFFD_WP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Opens a full-mode userfaultfd for it, non-blocking. Pages that hold nothing can be protected,
- * too (Linux 6.4). RF_ERR_PERMISSION, RF_ERR_UNSUPPORTED; logged. */
-int rf_uffd_open_wp(int *fd);
+ * too: those of files from Linux 5.19 on; *anonymous: also of anonymous memory, from 6.4 on.
+ * RF_ERR_PERMISSION, RF_ERR_UNSUPPORTED; logged. */
+int rf_uffd_open_wp(int *fd, bool *anonymous);
 
 /* Takes the protection off and wakes who waits there. */
 int rf_uffd_wp_release(int fd, void *addr, uint64_t len);

@@ -21,9 +21,10 @@
 
 #include <ramferry/region.h>
 
-#define RF_WIRE_MAGIC	      "RAMFERRY"
-#define RF_WIRE_MAJOR	      1
-#define RF_WIRE_MINOR	      3 /* 1: RF_HELLO_PROBE; 2: RF_HELLO_FREE_HINTS; 3: RF_HELLO_LANDED */
+#define RF_WIRE_MAGIC "RAMFERRY"
+#define RF_WIRE_MAJOR 1
+/* 1: RF_HELLO_PROBE; 2: RF_HELLO_FREE_HINTS; 3: RF_HELLO_LANDED; 4: RF_HELLO_SNAPSHOT */
+#define RF_WIRE_MINOR	      4
 #define RF_WIRE_PREAMBLE_SIZE 16
 #define RF_WIRE_FRAME_HEADER  8
 #define RF_WIRE_MAX_PAYLOAD   (1u << 20)
@@ -89,9 +90,14 @@ struct rf_wire_hello {
 #define RF_HELLO_POSTCOPY   (1u << 3) /* the source may go over to postcopy */
 #define RF_HELLO_FREE_HINTS (1u << 4) /* FREE may come; to peers from 1.2 on */
 #define RF_HELLO_LANDED	    (1u << 5) /* LANDED is asked for; to peers from 1.3 on */
+#define RF_HELLO_SNAPSHOT   (1u << 6) /* the guest stays where it is, too; from 1.4 on */
 #define RF_HELLO_FLAGS                                                             \
 	(RF_HELLO_VERIFY | RF_HELLO_PIN_ALL | RF_HELLO_PROBE | RF_HELLO_POSTCOPY | \
-	 RF_HELLO_FREE_HINTS | RF_HELLO_LANDED)
+	 RF_HELLO_FREE_HINTS | RF_HELLO_LANDED | RF_HELLO_SNAPSHOT)
+/* A snapshot is none of these. */
+#define RF_HELLO_NO_SNAPSHOT                                                          \
+	(RF_HELLO_VERIFY | RF_HELLO_PROBE | RF_HELLO_POSTCOPY | RF_HELLO_FREE_HINTS | \
+	 RF_HELLO_LANDED)
 
 struct rf_wire_hello_ack {
 	uint16_t max_lanes;

@@ -41,6 +41,8 @@ int rf_wire_get_hello(const void *p, size_t len, struct rf_wire_hello *m)
 	read_copy(&r, h.session, sizeof(h.session));
 	h.flags = read_u32(&r);
 	read_check(&r, !(h.flags & ~RF_HELLO_FLAGS));
+	if (h.flags & RF_HELLO_SNAPSHOT)
+		read_check(&r, !(h.flags & RF_HELLO_NO_SNAPSHOT));
 	h.regions = read_u32(&r);
 	if (h.flags & RF_HELLO_PROBE)
 		read_check(&r, !h.regions);
@@ -51,7 +53,7 @@ int rf_wire_get_hello(const void *p, size_t len, struct rf_wire_hello *m)
 	h.bulk_lanes = read_u16(&r);
 	read_check(&r, h.bulk_lanes >= 1 && h.bulk_lanes <= RF_WIRE_MAX_LANES);
 	h.urgent_lanes = read_u16(&r);
-	read_check(&r, h.urgent_lanes <= RF_WIRE_MAX_LANES);
+	read_check(&r, h.urgent_lanes <= (h.flags & RF_HELLO_SNAPSHOT ? 0 : RF_WIRE_MAX_LANES));
 	h.link_timeout = read_u32(&r);
 	read_check(&r, h.link_timeout > 0);
 	rc = read_done(&r);

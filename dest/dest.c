@@ -16,7 +16,9 @@ static const char *find_fault(const struct rf_dest_cfg *c)
 		return "size is not sizeof(struct rf_dest_cfg)";
 	if (c->guest.size != sizeof(c->guest))
 		return "guest.size is not sizeof(struct rf_guest_ops)";
-	if (!c->guest.load_state || !c->guest.resume)
+	if (c->save && !c->save[0])
+		return "save is empty";
+	if (!c->save && (!c->guest.load_state || !c->guest.resume))
 		return "guest.load_state or resume is missing";
 	if (c->max_lanes > RF_WIRE_MAX_LANES)
 		return "max_lanes is over 16";
@@ -42,10 +44,12 @@ static int make_parts(struct rf_dest *d)
 	d->provider = c->provider ? strdup(c->provider) : NULL;
 	d->poll_mode = strdup(c->poll_mode ? c->poll_mode : "adaptive");
 	d->poll_cpus = c->poll_cpus ? strdup(c->poll_cpus) : NULL;
+	d->save = c->save ? strdup(c->save) : NULL;
 	d->reply = malloc(RF_WIRE_MAX_PAYLOAD);
 	d->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!d->host || !d->transport || (c->provider && !d->provider) || !d->poll_mode ||
-	    (c->poll_cpus && !d->poll_cpus) || !d->reply || d->cancel_fd < 0) {
+	    (c->poll_cpus && !d->poll_cpus) || (c->save && !d->save) || !d->reply ||
+	    d->cancel_fd < 0) {
 		rf_err_log("dest", "no memory or descriptors: %s", strerror(errno));
 		return RF_ERR_NO_MEMORY;
 	}
@@ -152,7 +156,9 @@ static int receive(struct rf_dest *d)
 	d->by_source = calloc(d->nregions, sizeof(struct rf_dst_region *));
 	if (!d->by_source)
 		return rf_dest_fail(d, RF_ERR_NO_MEMORY, "no memory for the region table");
-	rc = rf_dest_connect(d);
+	rc = d->save ? rf_dest_save_open(d) : RF_OK;
+	if (rc == RF_OK)
+		rc = rf_dest_connect(d);
 	if (rc != RF_OK)
 		return rc;
 	atomic_store(&d->setup_ms, rf_ns_to_ms(rf_now_ns(d->clock) - d->start_ns));
@@ -209,6 +215,7 @@ int rf_dest_run(struct rf_dest *d)
 	if (rc != RF_OK)
 		rf_dest_say_goodbye(d, rc);
 	rf_dest_disconnect(d);
+	rf_dest_save_close(d);
 	for (uint32_t i = 0; i < d->nregions && !d->post.armed; i++)
 		if (d->regions[i].copied)
 			rf_dst_region_drop_landing(&d->regions[i]);
@@ -271,6 +278,7 @@ void rf_dest_delete(struct rf_dest **dp)
 	free(d->provider);
 	free(d->poll_mode);
 	free(d->poll_cpus);
+	free(d->save);
 	free(d);
 	*dp = NULL;
 }

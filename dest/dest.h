@@ -9,6 +9,7 @@
  *   landing.c    keys, zero runs, rounds
  *   verify.c     digests
  *   takeover.c   device state, the word to run
+ *   save.c       a snapshot into a file, instead
  *   postcopy.c   missing pages; fault.c a fault thread; pages.c which page is where
  *   arrival.c    postcopy as the session sees it; landed.c what the source need not keep
  *   report.c     statistics, errors in words
@@ -35,6 +36,8 @@
 
 /* ms from the source's end of a round to the fences of all its lanes. */
 #define RF_DEST_FENCE_TIMEOUT 60000u
+/* ms without any write coming to its end after which the file of a snapshot counts as dead. */
+#define RF_DEST_FILE_TIMEOUT 30000u
 /* ms from our word that the state is loaded to the source's word to run. */
 #define RF_DEST_WORD_TIMEOUT 60000u
 
@@ -57,7 +60,7 @@ enum rf_dst_visitor {
 struct rf_dest {
 	/* fixed after new and add_region */
 	struct rf_dest_cfg cfg;
-	char *host, *transport, *provider, *poll_mode, *poll_cpus;
+	char *host, *transport, *provider, *poll_mode, *poll_cpus, *save;
 	struct rf_dst_region *regions; /* in the order they were declared */
 	uint32_t nregions;
 	const struct rf_clock *clock;
@@ -116,7 +119,8 @@ struct rf_dest {
 	/* device state */
 	uint8_t *device;
 	uint64_t device_len, device_total;
-	uint64_t word_deadline_ns; /* for the word to run */
+	uint64_t word_deadline_ns;    /* for the word to run */
+	struct rf_image_writer *file; /* cfg.save */
 };
 
 /* handshake.c: RF_OK: lanes are up. */
@@ -154,6 +158,13 @@ int rf_dest_take_postcopy(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_check_postcopy(struct rf_dest *d);
 /* Acknowledges the round once all lanes are fenced. */
 int rf_dest_try_ack(struct rf_dest *d);
+
+/* save.c: the file, which is there from the start so that what is wrong with it shows at once. */
+int rf_dest_save_open(struct rf_dest *d);
+/* All that has landed and the device state, durable; all but its name. */
+int rf_dest_save_write(struct rf_dest *d);
+int rf_dest_save_commit(struct rf_dest *d); /* gives it its name */
+void rf_dest_save_close(struct rf_dest *d);
 
 /* report.c */
 /* Keeps the first error and its words, and logs it. Returns that one. */

@@ -44,6 +44,9 @@ static int take_hello(struct rf_dest *d)
 		return rc;
 	}
 	d->visitor = d->hello.flags & RF_HELLO_PROBE ? RF_DST_PROBER : RF_DST_SOURCE;
+	if (d->save && !(d->hello.flags & (RF_HELLO_SNAPSHOT | RF_HELLO_PROBE)))
+		rc = rf_dest_fail(d, RF_ERR_MISMATCH,
+				  "this destination saves a snapshot to a file and takes no guest");
 	/* Two steps that both take as long as they may. */
 	d->probe_until_ns = rf_now_ns(d->clock) + 2 * d->cfg.connect_timeout * RF_NS_PER_MS;
 	if ((d->hello.bulk_lanes > d->cfg.max_lanes || d->hello.urgent_lanes > d->cfg.max_lanes))

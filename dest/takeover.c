@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Device state, then the word to run. Before the guest's state is loaded the lanes are closed:
- * from then on nobody but the guest writes into its memory.
+ * Device state, then the word to run, or to give a snapshot's file its name. Before the guest's
+ * state is loaded the lanes are closed: from then on nobody but the guest writes into its memory.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +9,10 @@
 #include "common/log.h"
 #include "dest/dest.h"
 
-static int load_state(struct rf_dest *d)
+static int load_guest(struct rf_dest *d)
 {
 	int rc;
 
-	if (!d->postcopy)
-		rf_dst_lanes_stop(&d->lanes);
 	for (uint32_t i = 0; !d->postcopy && i < d->nregions; i++) {
 		rc = d->regions[i].copied ? rf_dst_region_copy_all(&d->regions[i]) : RF_OK;
 		if (rc != RF_OK)
@@ -24,7 +22,18 @@ static int load_state(struct rf_dest *d)
 	if (rc != RF_OK)
 		return rf_dest_fail(d, rc, "the guest does not take its device state of %llu bytes",
 				    (unsigned long long)d->device_len);
-	rc = rf_dest_check(d);
+	return RF_OK;
+}
+
+static int load_state(struct rf_dest *d)
+{
+	int rc;
+
+	if (!d->postcopy)
+		rf_dst_lanes_stop(&d->lanes);
+	rc = d->save ? rf_dest_save_write(d) : load_guest(d);
+	if (rc == RF_OK)
+		rc = rf_dest_check(d);
 	if (rc != RF_OK)
 		return rc;
 	d->phase = RF_DST_LOADED;
@@ -57,17 +66,27 @@ int rf_dest_take_state(struct rf_dest *d, const struct rf_frame *f)
 	return d->device_len == d->device_total ? load_state(d) : RF_OK;
 }
 
+static int start_guest(struct rf_dest *d)
+{
+	int rc = d->cfg.guest.resume(d->cfg.guest_arg);
+
+	if (rc == RF_OK)
+		return RF_OK;
+	if (d->hello.flags & RF_HELLO_SNAPSHOT)
+		return rf_dest_fail(d, rc, "the guest cannot be started from the snapshot");
+	return rf_dest_fail(d, rc,
+			    "the guest cannot be started; it is lost unless it is started by hand");
+}
+
 int rf_dest_take_run(struct rf_dest *d, const struct rf_frame *f)
 {
 	int rc;
 
 	if (rf_wire_get_empty(f->payload, f->len) != RF_OK)
 		return rf_dest_malformed(d, f->type);
-	rc = d->cfg.guest.resume(d->cfg.guest_arg);
+	rc = d->save ? rf_dest_save_commit(d) : start_guest(d);
 	if (rc != RF_OK)
-		return rf_dest_fail(d, rc,
-				    "the guest cannot be started; it is lost unless it is "
-				    "started by hand");
+		return rc;
 	d->phase = d->postcopy ? RF_DST_POSTCOPY : RF_DST_RUNNING;
 	if (d->postcopy)
 		rf_dest_set_state(d, RF_STATE_POSTCOPY_ACTIVE);

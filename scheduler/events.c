@@ -162,7 +162,7 @@ static int fail_by_lane(struct rf_source *src, int lane_err, const char *why)
 	return rf_source_fail(src, lane_err, "%s", why);
 }
 
-static int fail_by_bulk(struct rf_source *src, int err)
+int rf_source_fail_by_bulk(struct rf_source *src, int err)
 {
 	const struct rf_lane *lane = rf_bulk_dead_lane(&src->bulk);
 
@@ -219,7 +219,7 @@ int rf_source_pump(struct rf_source *src)
 		int n = rf_bulk_poll(&src->bulk);
 
 		if (n < 0)
-			return fail_by_bulk(src, n);
+			return rf_source_fail_by_bulk(src, n);
 		if (n > 0)
 			return RF_OK;
 		n = take_frames(src);

@@ -50,6 +50,18 @@ static int check_peer_knows_probe(struct rf_source *src)
 			      rf_ctrl_peer_minor(src->ctrl));
 }
 
+/* One that knows no snapshots would take it for a guest that is to move. */
+static int check_peer_knows_snapshot(struct rf_source *src)
+{
+	if (!src->snapshot || rf_ctrl_peer_minor(src->ctrl) >= 4)
+		return RF_OK;
+	return rf_source_fail(src, RF_ERR_VERSION,
+			      "destination %s speaks protocol %d.%u, which knows no snapshots "
+			      "(from 1.4 on); use a newer ramferry there",
+			      rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR,
+			      rf_ctrl_peer_minor(src->ctrl));
+}
+
 /* One that knows no hints would take the word for an error; then all pages are sent. */
 static void agree_on_hints(struct rf_source *src)
 {
@@ -79,7 +91,8 @@ static int say_hello(struct rf_source *src, struct rf_wire_hello_ack *ack)
 			 (src->cfg.mode != RF_MODE_PRECOPY ? RF_HELLO_POSTCOPY : 0) |
 			 (src->may_hint ? RF_HELLO_FREE_HINTS : 0) |
 			 (src->release.agreed ? RF_HELLO_LANDED : 0) |
-			 (src->probe ? RF_HELLO_PROBE : 0),
+			 (src->probe ? RF_HELLO_PROBE : 0) |
+			 (src->snapshot ? RF_HELLO_SNAPSHOT : 0),
 		.regions = src->nregions,
 		.chunk_size = src->cfg.chunk_size,
 		.bulk_lanes = (uint16_t)src->cfg.bulk_lanes,
@@ -176,6 +189,8 @@ int rf_source_connect(struct rf_source *src)
 
 	if (rc == RF_OK)
 		rc = check_peer_knows_probe(src);
+	if (rc == RF_OK)
+		rc = check_peer_knows_snapshot(src);
 	if (rc == RF_OK)
 		agree_on_hints(src);
 	if (rc == RF_OK)

@@ -78,6 +78,27 @@ static int wait_for_key(struct rf_source *src, struct rf_src_region *r, struct r
 	return RF_OK;
 }
 
+/* Asks for it and for those that come next, in one frame. */
+static int ask_from(struct rf_source *src, uint32_t region, uint64_t chunk)
+{
+	uint8_t buf[(AHEAD + 1) * RF_WIRE_CHUNK_SIZE];
+	struct rf_wbuf b;
+
+	rf_wbuf_init(&b, buf, sizeof(buf));
+	want_chunk(src, &b, region, chunk);
+	want_ahead(src, &b, region, chunk);
+	return ask(src, &b);
+}
+
+int rf_source_want_chunk(struct rf_source *src, uint32_t region, uint64_t chunk)
+{
+	int rc = ask_from(src, region, chunk);
+
+	if (rc != RF_OK)
+		return rc;
+	return src->regions[region].chunks[chunk].state == RF_CHUNK_READY ? RF_OK : RF_NO_RESOURCE;
+}
+
 int rf_source_need_chunk(struct rf_source *src, uint32_t region, uint64_t chunk,
 			 struct rf_src_chunk **out)
 {
@@ -89,13 +110,7 @@ int rf_source_need_chunk(struct rf_source *src, uint32_t region, uint64_t chunk,
 	if (c->state == RF_CHUNK_READY && c->mr)
 		return RF_OK;
 	if (c->state != RF_CHUNK_READY) {
-		uint8_t buf[(AHEAD + 1) * RF_WIRE_CHUNK_SIZE];
-		struct rf_wbuf b;
-
-		rf_wbuf_init(&b, buf, sizeof(buf));
-		want_chunk(src, &b, region, chunk);
-		want_ahead(src, &b, region, chunk);
-		rc = ask(src, &b);
+		rc = ask_from(src, region, chunk);
 		if (rc != RF_OK)
 			return rc;
 	}

@@ -26,7 +26,7 @@ static int flush_zeros(struct rf_source *src)
 }
 
 /* Announces a run of zero pages; runs that touch become one. */
-static int announce_zero(struct rf_source *src, const struct rf_piece *p)
+int rf_source_announce_zero(struct rf_source *src, const struct rf_piece *p)
 {
 	struct rf_wire_run *run = &src->zero_run;
 	int rc;
@@ -151,7 +151,7 @@ static int send_pending(struct rf_source *src, bool last)
 		int rc = rf_source_check(src);
 
 		if (rc == RF_OK)
-			rc = p.zero ? announce_zero(src, &p) : send_data(src, &p);
+			rc = p.zero ? rf_source_announce_zero(src, &p) : send_data(src, &p);
 		if (rc != RF_OK)
 			return rc;
 		atomic_fetch_sub_explicit(&src->count.remaining, p.pages.count * RF_PAGE_SIZE,

@@ -61,13 +61,15 @@ struct rf_snapshot {
 	struct rf_snapshot_cfg cfg;
 	struct rf_snap_region *regions;
 	unsigned nregions;
+	struct rf_region *infos; /* of them, as the sink is told; while it is open */
 	uint64_t total;
 	struct rf_snap_sink sink;
 	struct rf_snap_pool pools[2]; /* of 4 KiB, of 2 MiB */
 	int uffd, pagemap;
-	int wake_fd; /* for the saver: requests, copies, a cancel */
-	int stop_fd; /* for the fault threads: end */
-	int done_fd; /* for run: the saver has ended */
+	bool anonymous; /* such memory can be watched */
+	int wake_fd;	/* for the saver: requests, copies, a cancel */
+	int stop_fd;	/* for the fault threads: end */
+	int done_fd;	/* for run: the saver has ended */
 	rf_zero_fn is_zero;
 
 	struct rf_snap_queue queue;
@@ -92,6 +94,7 @@ struct rf_snapshot {
 	struct rf_snap_buf *free_bufs;
 	unsigned nfree;
 	unsigned inflight; /* writes */
+	bool refused;	   /* the sink has no room for the next one */
 	uint64_t last_done_ns;
 	struct rf_pacer pacer;
 	unsigned cursor_region;

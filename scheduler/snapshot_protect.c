@@ -8,6 +8,7 @@
 #include <ramferry/err.h>
 
 #include "common/extent.h"
+#include "common/log.h"
 #include "common/uffd.h"
 #include "common/uffd_wp.h"
 #include "scheduler/snapshot.h"
@@ -98,6 +99,14 @@ int rf_snap_watch(struct rf_snapshot *s)
 		if (rf_bitmap_init(&r->units, (r->info.len + r->unit - 1) / r->unit) != RF_OK ||
 		    rf_bitmap_init(&r->todo, rf_snap_host_pages(r)) != RF_OK)
 			return RF_ERR_NO_MEMORY;
+		if (r->info.memfd < 0 && !s->anonymous) {
+			rf_err_log(
+				"snapshot",
+				"region \"%s\": writes to anonymous memory are noticed from Linux "
+				"6.4 on; give it a memfd",
+				r->info.id);
+			return RF_ERR_UNSUPPORTED;
+		}
 		rc = rf_uffd_wp_watch(s->uffd, r->addr, r->info.len);
 		r->registered = rc == RF_OK;
 		if (rc == RF_OK)

@@ -84,7 +84,7 @@ static int reap(struct rf_snapshot *s)
 		if (n)
 			s->last_done_ns = now;
 	} while (n == TOKENS);
-	if (!s->inflight)
+	if (!s->inflight && !s->refused)
 		s->last_done_ns = now;
 	if (now - s->last_done_ns > s->cfg.sink_timeout * RF_NS_PER_MS) {
 		rf_err_log("snapshot", "nothing was written for %u ms", s->cfg.sink_timeout);
@@ -108,6 +108,8 @@ static int sleep_for(struct rf_snapshot *s, uint64_t ns)
 
 	if (rc != RF_OK)
 		return rc;
+	if (!s->sink.ops->arm(s->sink.self))
+		return reap(s);
 	if (ns && ns < LOOK_AGAIN_MS * RF_NS_PER_MS)
 		ts.tv_nsec = (long)ns;
 	if (ppoll(p, 2, &ts, NULL) < 0 && errno != EINTR) {
@@ -126,12 +128,14 @@ static int write_pages(struct rf_snapshot *s, struct rf_snap_buf *b, const uint8
 
 	while ((rc = s->sink.ops->write(s->sink.self, region, first, data, n, b)) ==
 	       RF_NO_RESOURCE) {
+		s->refused = true;
 		rc = sleep_for(s, 0);
 		if (rc != RF_OK)
 			return rc;
 	}
 	if (rc != RF_OK)
 		return rc;
+	s->refused = false;
 	b->writes++;
 	s->inflight++;
 	rf_pacer_take(&s->pacer, (uint64_t)n * RF_PAGE_SIZE);
@@ -156,7 +160,7 @@ static int emit(struct rf_snapshot *s, struct rf_snap_buf *b, const uint8_t *dat
 					 (uint32_t)(i - from));
 			continue;
 		}
-		s->sink.ops->absent(s->sink.self, region, first + i++);
+		rc = s->sink.ops->absent(s->sink.self, region, first + i++);
 		atomic_fetch_add(&s->count.zero, 1);
 	}
 	atomic_fetch_sub(&s->count.left, n);

@@ -82,6 +82,7 @@ struct rf_source {
 	const struct rf_clock *clock;
 	struct rf_mem_hub *hub; /* tests: backend mem */
 	bool probe;		/* connects, and that is all */
+	bool snapshot;		/* pages come from a snapshot, the guest stays (snapshot_link.c) */
 
 	/* any thread */
 	int cancel_fd; /* eventfd */
@@ -165,9 +166,15 @@ int rf_source_pin_all(struct rf_source *src);
 /* Keys and registrations of every chunk that has pending pages. */
 int rf_source_need_pending(struct rf_source *src);
 
+/* keys.c: as need_chunk, but never waits and registers nothing here. RF_NO_RESOURCE: its key is on
+ * its way. */
+int rf_source_want_chunk(struct rf_source *src, uint32_t region, uint64_t chunk);
+
 /* round.c: everything pending, fenced and acknowledged. */
 int rf_source_round(struct rf_source *src, bool last);
 void rf_source_begin_round(struct rf_source *src);
+/* Pages that are zero: told before the end of the round. */
+int rf_source_announce_zero(struct rf_source *src, const struct rf_piece *p);
 
 /* Posts what is left, announces, fences and waits for the acknowledgement. */
 int rf_source_close_round(struct rf_source *src, bool last);
@@ -204,6 +211,7 @@ void rf_source_find_data(struct rf_source *src);
 int rf_source_switch_over(struct rf_source *src);
 int rf_source_pause(struct rf_source *src);
 int rf_source_send_state(struct rf_source *src);
+int rf_source_tell_state(struct rf_source *src, const void *state, size_t len);
 /* Sends type (0: nothing) and takes the answer, which has no payload. */
 int rf_source_exchange(struct rf_source *src, uint32_t type, uint32_t expect);
 int rf_source_hand_over(struct rf_source *src);
@@ -238,6 +246,8 @@ int rf_source_verify(struct rf_source *src);
 int rf_source_pump(struct rf_source *src);
 /* A post failed with rc: pumps until the lane's end is told, with its reason. */
 int rf_source_pump_error(struct rf_source *src, int rc);
+/* A bulk lane broke with err: asks the destination why, which takes up to a second. */
+int rf_source_fail_by_bulk(struct rf_source *src, int err);
 /* Cancelled? Out of time? Neither counts once the destination has been told to run. Also calls
  * progress now and then. Cheap. */
 int rf_source_check(struct rf_source *src);

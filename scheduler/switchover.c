@@ -30,8 +30,7 @@ int rf_source_pause(struct rf_source *src)
 	return RF_OK;
 }
 
-static int send_state_pieces(struct rf_source *src, const uint8_t *state, size_t len,
-			     uint8_t *payload)
+static int send_pieces(struct rf_source *src, const uint8_t *state, size_t len, uint8_t *payload)
 {
 	size_t at = 0;
 
@@ -50,29 +49,33 @@ static int send_state_pieces(struct rf_source *src, const uint8_t *state, size_t
 	return RF_OK;
 }
 
-int rf_source_send_state(struct rf_source *src)
+int rf_source_tell_state(struct rf_source *src, const void *state, size_t len)
 {
 	uint8_t *payload = malloc(RF_WIRE_MAX_PAYLOAD);
-	void *state = NULL;
-	size_t len = 0;
-	int rc = RF_ERR_NO_MEMORY;
+	int rc;
 
 	if (!payload)
-		return rf_source_fail(src, rc, "no memory for the device state");
-	rc = src->cfg.guest.save_state(src->cfg.guest_arg, &state, &len);
-	if (rc != RF_OK) {
-		rf_source_fail(src, rc, "the guest's device state cannot be saved");
-		goto free_payload;
-	}
+		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory for the device state");
 	if (len > RF_WIRE_MAX_STATE)
 		rc = rf_source_fail(src, RF_ERR_GUEST, "device state of %zu bytes is over %u", len,
 				    RF_WIRE_MAX_STATE);
 	else
-		rc = send_state_pieces(src, state, len, payload);
+		rc = send_pieces(src, state, len, payload);
 	atomic_store(&src->count.device_state, len);
-	free(state);
-free_payload:
 	free(payload);
+	return rc;
+}
+
+int rf_source_send_state(struct rf_source *src)
+{
+	void *state = NULL;
+	size_t len = 0;
+	int rc = src->cfg.guest.save_state(src->cfg.guest_arg, &state, &len);
+
+	if (rc != RF_OK)
+		return rf_source_fail(src, rc, "the guest's device state cannot be saved");
+	rc = rf_source_tell_state(src, state, len);
+	free(state);
 	return rc;
 }
 

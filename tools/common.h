@@ -88,27 +88,33 @@ struct output_opts {
 	RF_OPT_CHOICE(T, guest.tracker, "tracker", 0, "auto|kvm-log|kvm-ring|uffd-wp|soft-dirty", "auto", \
 		"how pages the guest writes are found; auto: what fits guest and kernel")
 
-#define LINK_ROWS(T) \
+#define REACH_ROWS(T) \
 	RF_OPT_GROUP("Link"), \
 	RF_OPT_CHOICE(T, mig.transport, "transport", 't', "auto|verbs|ofi", "auto", \
 		"auto: the best that works on both sides"), \
 	RF_OPT_STRING(T, mig.provider, "provider", 'p', "NAME", NULL, \
 		"libfabric provider, e.g. tcp, sockets; default: the first that works"), \
-	RF_OPT_CHOICE(T, mig.poll_mode, "poll-mode", 0, "adaptive|busy|event", "adaptive", \
-		"how threads that serve lanes wait"), \
-	RF_OPT_STRING(T, mig.poll_cpus, "poll-cpus", 0, "LIST", NULL, \
-		"CPUs for them, e.g. 2,4-7; default: next to the NIC"), \
-	RF_OPT_BOOL(T, mig.odp, "odp", 0, "no", \
-		"RDMA pins nothing, its device pages on demand; refused where it cannot"), \
 	RF_OPT_DURATION(T, mig.connect_timeout, "connect-timeout", 0, "TIME", "10s", \
 		"longest wait for each step of connecting", 1000, .min = 1, .max = 3600000), \
 	RF_OPT_DURATION(T, mig.link_timeout, "link-timeout", 0, "TIME", "10s", \
 		"silence after which the peer counts as dead", 1000, .min = 100, .max = 3600000)
 
+#define LANES_ROW(T) \
+	RF_OPT_UINT(T, mig.lanes, "lanes", 'l', "N", "1", "bulk lanes", .min = 1, .max = 16)
+
+#define LINK_ROWS(T) \
+	REACH_ROWS(T), \
+	RF_OPT_CHOICE(T, mig.poll_mode, "poll-mode", 0, "adaptive|busy|event", "adaptive", \
+		"how threads that serve lanes wait"), \
+	RF_OPT_STRING(T, mig.poll_cpus, "poll-cpus", 0, "LIST", NULL, \
+		"CPUs for them, e.g. 2,4-7; default: next to the NIC"), \
+	RF_OPT_BOOL(T, mig.odp, "odp", 0, "no", \
+		"RDMA pins nothing, its device pages on demand; refused where it cannot")
+
 /* only the source */
 #define MIGRATION_ROWS(T, verify_by_default) \
 	RF_OPT_GROUP("Migration"), \
-	RF_OPT_UINT(T, mig.lanes, "lanes", 'l', "N", "1", "bulk lanes", .min = 1, .max = 16), \
+	LANES_ROW(T), \
 	RF_OPT_DURATION(T, mig.downtime_limit, "downtime-limit", 'd', "TIME", "300ms", \
 		"longest the guest may stand still (a bare number: ms)", 1, \
 		.min = 1, .max = 3600000), \

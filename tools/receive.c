@@ -15,7 +15,7 @@ struct receive_opts {
 	struct guest_opts guest;
 	struct migration_opts mig;
 	struct output_opts out;
-	const char *placement;
+	const char *placement, *save;
 	uint64_t run_after, accept_timeout, max_lanes, migrations;
 };
 
@@ -44,6 +44,9 @@ static const struct rf_opt table[] = {
 	RF_OPT_UINT(struct receive_opts, migrations, "migrations", 'n', "N", "1",
 		    "guests to wait for, at as many ports: PORT and those after it, or free ones",
 		    .min = 1, .max = TAKERS_MAX),
+	RF_OPT_STRING(struct receive_opts, save, "save", 0, "FILE", NULL,
+		      "take a snapshot and write it to FILE instead of running a guest; "
+		      "'ramferry restore FILE' does that"),
 	LINK_ROWS(struct receive_opts),
 	RF_OPT_DURATION(struct receive_opts, accept_timeout, "accept-timeout", 0, "TIME", "0",
 			"give up if no source comes within this time; 0: never", 1000,
@@ -91,7 +94,8 @@ static void *run_taker(void *arg)
 	char desc[256];
 
 	t->rc = rf_dest_run(t->dest);
-	if (t->rc != RF_OK)
+	t->sound = t->rc == RF_OK;
+	if (t->rc != RF_OK || t->o->save)
 		return NULL;
 	t->sound = run_and_check(&t->w, t->w.story.at_resume, t->o->run_after, 60000, &interrupted,
 				 desc, sizeof(desc));
@@ -100,13 +104,10 @@ static void *run_taker(void *arg)
 	return NULL;
 }
 
-static struct json_object *report_taker(struct taker *t)
+static struct json_object *report_guest(const struct taker *t)
 {
-	struct rf_stats st = {.size = sizeof(st)};
-	struct json_object *j, *g = json_object_new_object();
+	struct json_object *g = json_object_new_object();
 
-	rf_dest_stats(t->dest, &st);
-	j = stats_to_json(&st);
 	json_object_object_add(g, "kind", json_object_new_string(rf_vm_kind(t->w.vm)));
 	if (t->rc == RF_OK) {
 		json_object_object_add(g, "passes-resume",
@@ -116,7 +117,20 @@ static struct json_object *report_taker(struct taker *t)
 				       json_object_new_uint64(rf_vm_hint_dones(t->w.vm)));
 	}
 	json_object_object_add(g, "sound", json_object_new_boolean(t->sound));
-	json_object_object_add(j, "guest", g);
+	return g;
+}
+
+static struct json_object *report_taker(struct taker *t)
+{
+	struct rf_stats st = {.size = sizeof(st)};
+	struct json_object *j;
+
+	rf_dest_stats(t->dest, &st);
+	j = stats_to_json(&st);
+	if (t->o->save)
+		json_object_object_add(j, "file", json_object_new_string(t->o->save));
+	else
+		json_object_object_add(j, "guest", report_guest(t));
 	return j;
 }
 
@@ -141,7 +155,9 @@ static void print_json(struct taker *t, unsigned n)
 static void print_lines(const struct taker *t, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		if (t[i].sound)
+		if (t[i].sound && t[i].o->save)
+			printf("saved %s\n", t[i].o->save);
+		else if (t[i].sound)
 			printf("the guest ran here and checked its memory: passes %llu to %llu\n",
 			       (unsigned long long)t[i].w.story.at_resume,
 			       (unsigned long long)t[i].w.story.at_end);
@@ -162,7 +178,7 @@ static int make_guest(struct taker *t)
 	struct rf_vm_cfg cfg;
 	int rc = rf_dest_add_region(t->dest, &region, &mem);
 
-	if (rc != RF_OK)
+	if (rc != RF_OK || t->o->save)
 		return rc;
 	guest_config(g, &cfg);
 	cfg.memory_at = mem.guest_view;
@@ -188,6 +204,7 @@ static bool open_taker(struct taker *t, const char *host, uint16_t port)
 		.poll_cpus = o->mig.poll_cpus,
 		.guest = watched_vm_ops,
 		.guest_arg = &t->w,
+		.save = o->save,
 		.progress = tell,
 		.progress_arg = t,
 	};
@@ -302,8 +319,8 @@ int cmd_receive(int argc, char **argv)
 	int rc = parse_command(
 		table, prog,
 		"[OPTION ...] [HOST:PORT]\n\n"
-		"Waits at HOST:PORT (default: any free port of 127.0.0.1) for a guest, "
-		"runs it and checks it.",
+		"Waits at HOST:PORT (default: any free port of 127.0.0.1) for a guest or a "
+		"snapshot of one, runs it and checks it; or saves it.",
 		argc, argv, &o, &o.out, &at, 1, &npos);
 
 	if (rc >= 0)
@@ -313,6 +330,10 @@ int cmd_receive(int argc, char **argv)
 	if (port && port + o.migrations > 65536) {
 		fprintf(stderr, "%s: there are no %llu ports from %u on\n", prog,
 			(unsigned long long)o.migrations, port);
+		return EXIT_USAGE;
+	}
+	if (o.save && o.migrations > 1) {
+		fprintf(stderr, "%s: one file takes one snapshot: --save or --migrations\n", prog);
 		return EXIT_USAGE;
 	}
 	return run(&o, takers, host, port);

@@ -14,8 +14,11 @@
 
 struct snapshot_opts {
 	struct guest_opts guest;
+	struct migration_opts mig; /* what a destination needs */
 	struct output_opts out;
-	const char *to, *strategy;
+	const char *to, *strategy, *saved;
+	char host[256]; /* of the destination; empty: to is a file */
+	uint16_t port;
 	uint64_t run_before, run_after, pool, fault_threads, max_bandwidth, sink_timeout;
 	bool verify;
 };
@@ -29,8 +32,9 @@ static const struct rf_opt table[] = {
 			"how long it runs afterwards before it is stopped and checked, at least",
 			1000, .max = 86400000),
 	RF_OPT_GROUP("Snapshot"),
-	RF_OPT_STRING(struct snapshot_opts, to, "to", 'o', "FILE", NULL,
-		      "the file; it appears when it is complete"),
+	RF_OPT_STRING(struct snapshot_opts, to, "to", 'o', "FILE|HOST:PORT", NULL,
+		      "the file, which appears when it is complete; or a 'ramferry receive', which "
+		      "runs a second guest from it, or saves it. ./A:1 is a file"),
 	RF_OPT_CHOICE(struct snapshot_opts, strategy, "strategy", 's', "auto|queue|copy", "auto",
 		      "when the guest writes to a page that is not saved: wait until it is, before "
 		      "all others, or copy it; auto: copy while the file is slow"),
@@ -39,12 +43,15 @@ static const struct rf_opt table[] = {
 	RF_OPT_UINT(struct snapshot_opts, fault_threads, "fault-threads", 0, "N", "1",
 		    "threads that answer writes of the guest", .min = 1, .max = 16),
 	RF_OPT_SIZE(struct snapshot_opts, max_bandwidth, "max-bandwidth", 0, "SIZE", "0",
-		    "bytes a second written to the file; 0: no limit"),
+		    "bytes a second written; 0: no limit"),
 	RF_OPT_DURATION(struct snapshot_opts, sink_timeout, "sink-timeout", 0, "TIME", "30s",
-			"a file that takes nothing for so long is dead", 1000, .min = 1,
-			.max = 3600000),
+			"what takes nothing for so long is dead", 1000, .min = 1, .max = 3600000),
 	RF_OPT_BOOL(struct snapshot_opts, verify, "verify", 0, "no",
 		    "copy all memory while the guest is paused, and compare the file with it"),
+	RF_OPT_STRING(struct snapshot_opts, saved, "saved", 0, "FILE", NULL,
+		      "with --verify and HOST:PORT: the file it saves, as it is found from here"),
+	REACH_ROWS(struct snapshot_opts),
+	LANES_ROW(struct snapshot_opts),
 	OUTPUT_ROWS(struct snapshot_opts),
 	RF_OPT_END,
 };
@@ -171,6 +178,10 @@ static struct json_object *stats_object(const struct rf_snapshot_stats *st)
 	add_real(o, "protect-time", st->protect_time);
 	add_real(o, "total-time", st->total_time);
 	add_number(o, "device-state", st->device_state);
+	if (st->transport[0])
+		json_object_object_add(o, "transport", json_object_new_string(st->transport));
+	if (st->provider[0])
+		json_object_object_add(o, "provider", json_object_new_string(st->provider));
 	json_object_object_add(o, "direct", json_object_new_boolean(st->direct));
 	return o;
 }
@@ -214,7 +225,8 @@ static void print_result(const struct snapshot_opts *o, const struct subject *g,
 	json_object_object_add(j, "status", json_object_new_string(rf_state_str(st->status)));
 	if (st->error_desc[0])
 		json_object_object_add(j, "error-desc", json_object_new_string(st->error_desc));
-	json_object_object_add(j, "file", json_object_new_string(o->to));
+	json_object_object_add(j, o->host[0] ? "destination" : "file",
+			       json_object_new_string(o->to));
 	json_object_object_add(j, "strategy", json_object_new_string(o->strategy));
 	json_object_object_add(j, "verified", json_object_new_boolean(verified));
 	json_object_object_add(j, "snapshot", stats_object(st));
@@ -259,10 +271,12 @@ static int take(const struct snapshot_opts *o, struct subject *g)
 	note(g, &g->after_ns, &g->after_pages);
 	rf_snapshot_stats(running, &st);
 	if (rc == RF_OK && o->verify) {
-		verified = paused_copy_equals(&g->copy, o->to, desc, sizeof(desc));
+		const char *file = o->host[0] ? o->saved : o->to;
+
+		verified = paused_copy_equals(&g->copy, file, desc, sizeof(desc));
 		if (!verified)
 			fprintf(stderr, "ramferry snapshot: %s is not what the guest was: %s\n",
-				o->to, desc);
+				file, desc);
 	}
 	sound = check_survivor(g, o->run_after);
 	print_result(o, g, &st, verified, sound);
@@ -278,7 +292,14 @@ static int run(const struct snapshot_opts *o)
 	bool line_open = false;
 	struct rf_snapshot_cfg cfg = {
 		.size = sizeof(cfg),
-		.path = o->to,
+		.path = o->host[0] ? NULL : o->to,
+		.host = o->host[0] ? o->host : NULL,
+		.port = o->port,
+		.transport = o->mig.transport,
+		.provider = o->mig.provider,
+		.bulk_lanes = (unsigned)o->mig.lanes,
+		.connect_timeout = (uint32_t)o->mig.connect_timeout,
+		.link_timeout = (uint32_t)o->mig.link_timeout,
 		.strategy = !strcmp(o->strategy, "queue")  ? RF_SNAPSHOT_QUEUE
 			    : !strcmp(o->strategy, "copy") ? RF_SNAPSHOT_COPY
 							   : RF_SNAPSHOT_AUTO,
@@ -310,6 +331,34 @@ static int run(const struct snapshot_opts *o)
 	return rc;
 }
 
+static bool is_address(const char *to)
+{
+	const char *colon = strrchr(to, ':');
+
+	return colon && colon[1] && !strchr(to, '/') &&
+	       strspn(colon + 1, "0123456789") == strlen(colon + 1);
+}
+
+/* False with one line on stderr. */
+static bool find_target(const char *prog, struct snapshot_opts *o)
+{
+	if (!o->to) {
+		fprintf(stderr, "%s: where to? give --to FILE or --to HOST:PORT\n", prog);
+		return false;
+	}
+	if (is_address(o->to) && !parse_host_port(prog, o->to, o->host, sizeof(o->host), &o->port))
+		return false;
+	if (o->host[0] && !o->port) {
+		fprintf(stderr, "%s: %s: there is no port 0\n", prog, o->to);
+		return false;
+	}
+	if (o->saved ? !o->host[0] || !o->verify : o->host[0] && o->verify) {
+		fprintf(stderr, "%s: --saved FILE goes with --verify and --to HOST:PORT\n", prog);
+		return false;
+	}
+	return true;
+}
+
 int cmd_snapshot(int argc, char **argv)
 {
 	static const char prog[] = "ramferry snapshot";
@@ -317,16 +366,14 @@ int cmd_snapshot(int argc, char **argv)
 	unsigned npos = 0;
 	int rc = parse_command(
 		table, prog,
-		"[OPTION ...] --to FILE\n\n"
+		"[OPTION ...] --to FILE|HOST:PORT\n\n"
 		"Runs a built-in guest and writes its memory and state, as they are at one "
-		"instant, to FILE while it runs on. 'ramferry restore FILE' runs it from there.",
+		"instant, to FILE while it runs on. 'ramferry restore FILE' runs it from there. "
+		"At HOST:PORT 'ramferry receive' runs it at once, so that there are two of it, or "
+		"saves it.",
 		argc, argv, &o, &o.out, NULL, 0, &npos);
 
 	if (rc >= 0)
 		return rc;
-	if (!o.to) {
-		fprintf(stderr, "%s: where to? give --to FILE\n", prog);
-		return EXIT_USAGE;
-	}
-	return run(&o);
+	return find_target(prog, &o) ? run(&o) : EXIT_USAGE;
 }

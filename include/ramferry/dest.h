@@ -38,8 +38,12 @@ struct rf_dest_cfg {
 	const char *poll_mode; /**< "adaptive" (default), "busy" or "event": how the threads that
 				    serve lanes wait */
 	const char *poll_cpus; /**< CPUs for them, such as "2,4-7"; NULL: next to the NIC */
-	struct rf_guest_ops guest; /**< load_state and resume are needed */
+	struct rf_guest_ops guest; /**< load_state and resume are needed, but for save */
 	void *guest_arg;
+	const char *save; /**< takes a snapshot (rf_snapshot_run()) and writes it to this file
+			       instead of starting a guest; the file appears when it is complete,
+			       over one of that name. NULL: takes guests and snapshots, and starts
+			       a guest from either */
 	/** As rf_source_cfg.progress. Optional. */
 	void (*progress)(void *arg, const struct rf_stats *stats);
 	void *progress_arg;
@@ -101,7 +105,8 @@ int rf_dest_add_region(struct rf_dest *dst, const struct rf_dest_region *region,
  * migration failed; call it once. A peer that is not a ramferry source is turned away with
  * one line in the log, and the wait goes on.
  * In postcopy it returns when the last page is here, while the guest has been running.
- * @return RF_OK: the guest runs here, and nowhere else. RF_ERR_GUEST_LOST: it ran here in
+ * @return RF_OK: the guest runs here, and nowhere else but where its snapshot was taken; or its
+ *         snapshot is in the file. RF_ERR_GUEST_LOST: it ran here in
  *         postcopy and lacks pages for good. Any other error: it does not run here.
  * Threads: one; others may call cancel and stats meanwhile.
  */

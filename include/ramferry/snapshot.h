@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * @file snapshot.h
- * The guest's memory and device state at one instant, in a file, while the guest runs on; and a
- * guest made from such a file.
+ * The guest's memory and device state at one instant, in a file or at a destination, while the
+ * guest runs on; and a guest made from such a file.
  *
  *   rf_snapshot_new → rf_snapshot_add_region … → rf_snapshot_run → rf_snapshot_delete
  *   rf_restore_new → rf_restore_region, rf_restore_add_region … → rf_restore_run →
@@ -50,8 +50,8 @@ struct rf_snapshot_stats {
 	uint64_t pages_saved;	 /**< pages of 4 KiB that were taken: written or found zero */
 	uint64_t pages_zero;	 /**< of these, zero: they are holes of the file */
 	uint64_t saved_by_fault; /**< of pages_saved, those taken because the guest wrote to them */
-	uint64_t bytes_written;	 /**< of pages, to the file */
-	uint64_t file_size;	 /**< holes included */
+	uint64_t bytes_written;	 /**< of pages */
+	uint64_t file_size;	 /**< holes included; 0: to a destination */
 	uint64_t write_faults;	 /**< writes of the guest that had to wait */
 	uint64_t copied;	 /**< of these, answered by a copy into the pool */
 	uint64_t pool_size;	 /**< bytes */
@@ -64,20 +64,32 @@ struct rf_snapshot_stats {
 	double write_fault_latency_p50, write_fault_latency_p99, write_fault_latency_max;
 	uint64_t write_fault_latency_dist[RF_LATENCY_BUCKETS]; /**< bucket N: [2^N, 2^(N+1)) us */
 	uint64_t device_state;				       /**< bytes */
-	int direct; /**< 1: written past the page cache */
+	int direct;			  /**< 1: written past the page cache */
+	char transport[16], provider[32]; /**< to a destination; empty: to a file */
 };
 
 /** Set-up of a snapshot. Zero in a field means its default. Strings are copied. */
 struct rf_snapshot_cfg {
-	size_t size;	  /**< sizeof(struct rf_snapshot_cfg) */
-	const char *path; /**< the file. It appears when it is complete, over one of that name */
+	size_t size;	       /**< sizeof(struct rf_snapshot_cfg) */
+	const char *path;      /**< the file. It appears when it is complete, over one of that name.
+				    NULL: to the destination at host and port, whose regions must be
+				    the same as for a migration. It starts a second guest from the
+				    snapshot, or saves it (rf_dest_cfg.save); the guest here runs on
+				    in either case */
+	const char *host;      /**< name or address of the destination; NULL: to the file */
+	uint16_t port;	       /**< its control port */
+	const char *transport; /**< as rf_source_cfg.transport, and those that follow */
+	const char *provider;
+	unsigned bulk_lanes;
+	uint32_t connect_timeout, link_timeout;
 	enum rf_snapshot_strategy strategy;
 	uint64_t pool;		   /**< bytes of the pool of copy and auto (default 64 MiB) */
 	unsigned fault_threads;	   /**< 1 (default) to 16 */
-	uint64_t max_bandwidth;	   /**< bytes a second written to the file; 0: no limit. The guest's
-					writes wait for it, too */
+	uint64_t max_bandwidth;	   /**< bytes a second written; 0: no limit. The guest's writes wait
+					for it, too */
 	uint32_t sink_timeout;	   /**< ms without any write coming to its end, after which the file
-					counts as dead and the snapshot fails (default 30,000) */
+					or the destination counts as dead and the snapshot fails
+					(default 30,000) */
 	struct rf_guest_ops guest; /**< pause, resume and save_state are needed. They may write to
 					guest memory, but pause and save_state must not after they
 					returned */
@@ -104,12 +116,15 @@ int rf_snapshot_new(const struct rf_snapshot_cfg *cfg, struct rf_snapshot **out)
 int rf_snapshot_add_region(struct rf_snapshot *s, const struct rf_region *region);
 
 /**
- * Takes the snapshot. Blocks until the file is complete; call it once. Whatever it returns, the
- * guest runs and nothing of its memory is protected any more; on any error nothing is left of the
- * file.
+ * Takes the snapshot. Blocks until the file is complete, or the destination says that it has all
+ * of it and runs the guest or has saved it; call it once. Whatever it returns, the guest runs and
+ * nothing of its memory is protected any more; on any error but RF_ERR_UNKNOWN_OUTCOME nothing is
+ * left of the snapshot.
  * @return RF_OK; RF_ERR_PERMISSION, RF_ERR_UNSUPPORTED (userfaultfd, io_uring), RF_ERR_NOT_FOUND
  *         (the directory), RF_ERR_SYSTEM (writing failed; disk full), RF_ERR_TIMEOUT (the file is
- *         dead), RF_ERR_CANCELLED, RF_ERR_GUEST. rf_snapshot_stats() has it in words.
+ *         dead), RF_ERR_CANCELLED, RF_ERR_GUEST. With a destination also what rf_source_run()
+ *         returns; RF_ERR_VERSION: it knows no snapshots; RF_ERR_UNKNOWN_OUTCOME: the link was lost
+ *         at the very end, and the snapshot may be there. rf_snapshot_stats() has it in words.
  */
 int rf_snapshot_run(struct rf_snapshot *s);
 

@@ -129,21 +129,47 @@ static int save_guest(void *arg, void **buf, size_t *len)
 
 /* ---- sink ---- */
 
-static int sink_open(void *self)
+static int sink_open(void *self, const struct rf_region *regions, unsigned n)
 {
+	assert_int_equal(n, 1);
+	assert_string_equal(regions[0].id, "ram");
 	return RF_OK;
 }
 
-static int sink_begin(void *self, const struct rf_region *regions, unsigned n, const void *state,
-		      size_t state_len)
+static int sink_memory(void *self, void *at, uint64_t len)
 {
 	struct fixture_sink *k = self;
 
-	assert_int_equal(n, 1);
+	assert_true(k->nmemory < COUNT_OF(k->memory));
+	k->memory[k->nmemory++] = (struct fixture_range){at, len};
+	return RF_OK;
+}
+
+static int sink_begin(void *self, const void *state, size_t state_len)
+{
+	struct fixture_sink *k = self;
+
 	assert_int_equal(state_len, 6);
 	assert_string_equal(state, "state");
 	k->begun = true;
 	return RF_OK;
+}
+
+static void sink_expect(void *self, unsigned region, uint64_t first, uint64_t n)
+{
+	struct fixture_sink *k = self;
+
+	assert_true(k->begun && !k->writes);
+	for (uint64_t i = first; i < first + n; i++)
+		k->expected[i] = true;
+}
+
+static bool is_noted(const struct fixture_sink *k, const uint8_t *data, uint64_t len)
+{
+	for (unsigned i = 0; i < k->nmemory; i++)
+		if (data >= k->memory[i].at && data + len <= k->memory[i].at + k->memory[i].len)
+			return true;
+	return false;
 }
 
 static void ring(struct fixture_sink *k)
@@ -156,7 +182,11 @@ static int sink_write(void *self, unsigned region, uint64_t first, const void *d
 {
 	struct fixture_sink *k = self;
 
-	k->refused = k->mode == SINK_FULL && !k->refused;
+	assert_true(is_noted(k, data, (uint64_t)n * RF_PAGE_SIZE));
+	for (uint32_t i = 0; i < n; i++)
+		assert_true(k->expected[first + i]);
+	k->refused = (k->mode == SINK_FULL && !k->refused) ||
+		     (k->mode == SINK_REFUSES && k->writes >= k->at);
 	if (k->refused || k->tail - k->head == COUNT_OF(k->tokens)) {
 		ring(k);
 		return RF_NO_RESOURCE;
@@ -170,9 +200,10 @@ static int sink_write(void *self, unsigned region, uint64_t first, const void *d
 	return RF_OK;
 }
 
-static void sink_absent(void *self, unsigned region, uint64_t page)
+static int sink_absent(void *self, unsigned region, uint64_t page)
 {
 	((struct fixture_sink *)self)->times[page]++;
+	return RF_OK;
 }
 
 static void sink_touched(void *self, unsigned region, uint64_t page)
@@ -207,6 +238,11 @@ static int sink_fd(void *self)
 	return ((struct fixture_sink *)self)->event;
 }
 
+static bool sink_arm(void *self)
+{
+	return true;
+}
+
 static uint64_t sink_size(void *self)
 {
 	return ((struct fixture_sink *)self)->guest->len;
@@ -218,24 +254,51 @@ static int sink_commit(void *self)
 	return RF_OK;
 }
 
+static void sink_cancel(void *self)
+{
+	((struct fixture_sink *)self)->cancelled = true;
+}
+
+static const char *sink_why(void *self)
+{
+	return NULL;
+}
+
+static void sink_describe(void *self, struct rf_snapshot_stats *st)
+{
+	snprintf(st->provider, sizeof(st->provider), "fixture");
+}
+
 static bool sink_close(void *self)
 {
 	((struct fixture_sink *)self)->closed = true;
 	return true;
 }
 
+static void sink_destroy(void *self)
+{
+	assert_true(((struct fixture_sink *)self)->closed);
+}
+
 static const struct rf_snap_sink_ops sink_ops = {
 	.open = sink_open,
+	.memory = sink_memory,
 	.begin = sink_begin,
+	.expect = sink_expect,
 	.write = sink_write,
 	.absent = sink_absent,
 	.touched = sink_touched,
 	.submit = sink_submit,
 	.poll = sink_poll,
 	.fd = sink_fd,
+	.arm = sink_arm,
 	.size = sink_size,
 	.commit = sink_commit,
+	.cancel = sink_cancel,
+	.why = sink_why,
+	.describe = sink_describe,
 	.close = sink_close,
+	.destroy = sink_destroy,
 };
 
 void fixture_sink_init(struct fixture_sink *k, struct fixture_guest *g, enum fixture_sink_mode mode,
@@ -246,14 +309,16 @@ void fixture_sink_init(struct fixture_sink *k, struct fixture_guest *g, enum fix
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_true(k->image != MAP_FAILED);
 	k->times = calloc(g->len / RF_PAGE_SIZE, 1);
+	k->expected = calloc(g->len / RF_PAGE_SIZE, sizeof(*k->expected));
 	k->event = eventfd(0, EFD_NONBLOCK);
-	assert_true(k->times && k->event >= 0);
+	assert_true(k->times && k->expected && k->event >= 0);
 }
 
 void fixture_sink_fini(struct fixture_sink *k)
 {
 	munmap(k->image, k->guest->len);
 	free(k->times);
+	free(k->expected);
 	close(k->event);
 }
 

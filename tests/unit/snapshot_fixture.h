@@ -42,10 +42,16 @@ void fixture_guest_end(struct fixture_guest *g);
 
 enum fixture_sink_mode {
 	SINK_GOOD,
-	SINK_SLOW,  /* one write at a time comes to its end */
-	SINK_FULL,  /* refuses every other write at first */
-	SINK_FAILS, /* the write number `at` fails */
-	SINK_HANGS, /* from the write number `at` on nothing comes to its end */
+	SINK_SLOW,    /* one write at a time comes to its end */
+	SINK_FULL,    /* refuses every other write at first */
+	SINK_FAILS,   /* the write number `at` fails */
+	SINK_REFUSES, /* from then on it takes no more */
+	SINK_HANGS,   /* from the write number `at` on nothing comes to its end */
+};
+
+struct fixture_range {
+	const uint8_t *at;
+	uint64_t len;
 };
 
 struct fixture_sink {
@@ -54,10 +60,13 @@ struct fixture_sink {
 	struct fixture_guest *guest;
 	uint8_t *image;
 	uint8_t *times; /* each page was given */
+	bool *expected; /* pages that may come */
+	struct fixture_range memory[4];
+	unsigned nmemory;
 	void *tokens[65536];
 	uint64_t head, tail, writes;
 	int event;
-	bool refused, begun, committed, closed;
+	bool refused, begun, committed, closed, cancelled;
 };
 
 void fixture_sink_init(struct fixture_sink *k, struct fixture_guest *g, enum fixture_sink_mode mode,

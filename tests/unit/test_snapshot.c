@@ -115,17 +115,18 @@ static void a_failing_sink_harms_nobody(void **state)
 	fixture_guest_end(&g);
 }
 
-/* Nothing comes to its end: the snapshot fails, and the guest's writes end with it. */
+/* Nothing comes to its end, or nothing more is taken: the snapshot fails, and the guest's writes
+ * end with it. */
 static void a_dead_sink_keeps_nobody_waiting(void **state)
 {
 	struct rf_snapshot_stats st;
 	struct fixture_guest g;
 
 	assert_true(start(&g, 0));
-	for (size_t i = 0; i < COUNT_OF(strategies); i++) {
-		struct rf_snapshot_cfg cfg = {.strategy = strategies[i], .sink_timeout = 50};
+	for (size_t i = 0; i < 2 * COUNT_OF(strategies); i++) {
+		struct rf_snapshot_cfg cfg = {.strategy = strategies[i / 2], .sink_timeout = 50};
 
-		fixture_sink_init(&sink, &g, SINK_HANGS, 5);
+		fixture_sink_init(&sink, &g, i % 2 ? SINK_REFUSES : SINK_HANGS, 5);
 		assert_int_equal(fixture_snapshot(&g, &sink, cfg, &st), RF_ERR_TIMEOUT);
 		assert_int_equal(st.error, RF_ERR_TIMEOUT);
 		assert_non_null(strstr(st.error_desc, "50 ms"));
@@ -305,11 +306,12 @@ static void bad_set_up_is_refused(void **state)
 
 static int quiet(void **state)
 {
+	bool anonymous;
 	int fd, rc;
 
 	rf_log_set_level(RF_LOG_NONE);
-	rc = rf_uffd_open_wp(&fd);
-	if (rc != RF_OK) {
+	rc = rf_uffd_open_wp(&fd, &anonymous);
+	if (rc != RF_OK || !anonymous) {
 		printf("SKIP: test_snapshot: Linux 6.4 and a full-mode userfaultfd (root)\n");
 		exit(77);
 	}

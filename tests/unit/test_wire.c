@@ -93,6 +93,32 @@ static void every_message_survives_a_round_trip(void **state)
 	}
 }
 
+static void a_snapshot_is_nothing_else(void **state)
+{
+	static const uint32_t others[] = {RF_HELLO_VERIFY, RF_HELLO_POSTCOPY, RF_HELLO_FREE_HINTS,
+					  RF_HELLO_LANDED};
+	struct rf_wire_hello in = {.flags = RF_HELLO_SNAPSHOT | RF_HELLO_PIN_ALL,
+				   .regions = 1,
+				   .chunk_size = 1u << 20,
+				   .bulk_lanes = 1,
+				   .link_timeout = 1};
+	struct rf_wire_hello out;
+	struct message m;
+
+	rf_wire_put_hello(&empty_message(&m)->b, &in);
+	assert_int_equal(rf_wire_get_hello(m.data, m.b.len, &out), RF_OK);
+	assert_int_equal(out.flags, in.flags);
+	for (size_t i = 0; i < COUNT_OF(others); i++) {
+		in.flags = RF_HELLO_SNAPSHOT | others[i];
+		rf_wire_put_hello(&empty_message(&m)->b, &in);
+		assert_int_equal(rf_wire_get_hello(m.data, m.b.len, &out), RF_ERR_PROTOCOL);
+	}
+	in.flags = RF_HELLO_SNAPSHOT;
+	in.urgent_lanes = 1;
+	rf_wire_put_hello(&empty_message(&m)->b, &in);
+	assert_int_equal(rf_wire_get_hello(m.data, m.b.len, &out), RF_ERR_PROTOCOL);
+}
+
 static void hello_fields_arrive(void **state)
 {
 	struct rf_wire_hello in = {.flags = RF_HELLO_PIN_ALL,
@@ -317,6 +343,7 @@ int main(void)
 		cmocka_unit_test(header_takes_known_types_up_to_the_limit),
 		cmocka_unit_test(every_message_survives_a_round_trip),
 		cmocka_unit_test(hello_fields_arrive),
+		cmocka_unit_test(a_snapshot_is_nothing_else),
 		cmocka_unit_test(offer_and_refusal_arrive),
 		cmocka_unit_test(numbers_arrive),
 		cmocka_unit_test(arrays_arrive),

@@ -116,8 +116,9 @@ struct spoiled {
 static const struct spoiled handshake[] = {
 	{RF_WIRE_HELLO, 16, 4, RF_HELLO_FLAGS + 1}, /* flags */
 	{RF_WIRE_HELLO, 16, 4, 1u << 31},
-	{RF_WIRE_HELLO, 16, 4, RF_HELLO_PROBE}, /* and regions */
-	{RF_WIRE_HELLO, 20, 4, 0},		/* regions */
+	{RF_WIRE_HELLO, 16, 4, RF_HELLO_PROBE},	   /* and regions */
+	{RF_WIRE_HELLO, 16, 4, RF_HELLO_SNAPSHOT}, /* and urgent lanes */
+	{RF_WIRE_HELLO, 20, 4, 0},		   /* regions */
 	{RF_WIRE_HELLO, 20, 4, RF_MAX_REGIONS + 1},
 	{RF_WIRE_HELLO, 24, 8, 0}, /* chunk size */
 	{RF_WIRE_HELLO, 24, 8, 1u << 19},
