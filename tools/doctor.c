@@ -79,12 +79,17 @@ void doctor_conclude(struct doctor *d)
 	struct report *r = &d->report;
 
 	if (!d->rung[0]) {
+		bool any = !strcmp(d->transport, "auto") && !d->provider;
+
 		report_add(r, CHECK_FAIL, "verdict", "%s",
 			   d->peer_asked ? "nothing can be moved to the peer"
-					 : "no transport works: nothing can be moved");
+			   : any	 ? "no transport works: nothing can be moved"
+					 : "what was asked for does not work: nothing can be moved "
+					   "by it");
 		report_remedy(r, "%s",
 			      d->peer_asked ? "see to peer above"
-					    : "repair one of the transports above");
+			      : any	    ? "repair one of the transports above"
+				    : "see to transport above, or ask for --transport auto");
 	} else if (report_has(r, CHECK_FAIL)) {
 		report_add(r, CHECK_FAIL, "verdict",
 			   "a migration would fail: see the lines with fail");

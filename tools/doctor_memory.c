@@ -55,6 +55,7 @@ static void refuse_memlock(struct doctor *d, const struct limit *lim, uint64_t n
 	bool wanted = d->verbs_works || doctor_needs_verbs(d);
 	char have[16], guest[16];
 	unsigned long long kib = need / 1024;
+	const char *odp = d->odp ? "; or move with --odp, which pins nothing" : "";
 
 	rf_size_format(lim->soft, have, sizeof(have));
 	rf_size_format(d->memory, guest, sizeof(guest));
@@ -64,13 +65,15 @@ static void refuse_memlock(struct doctor *d, const struct limit *lim, uint64_t n
 	if (!wanted)
 		return;
 	if (lim->hard >= need)
-		report_remedy(r, "ulimit -l %llu in the shell that starts it", kib);
+		report_remedy(r, "ulimit -l %llu in the shell that starts it%s", kib, odp);
 	else
 		report_remedy(
-			r, "sudo prlimit --pid $$ --memlock=unlimited in the shell that starts "
-			   "it; for good: LimitMEMLOCK=infinity in its systemd unit, '* - memlock "
-			   "unlimited' in /etc/security/limits.conf, --ulimit memlock=-1 for a "
-			   "container");
+			r,
+			"sudo prlimit --pid $$ --memlock=unlimited in the shell that starts "
+			"it; for good: LimitMEMLOCK=infinity in its systemd unit, '* - memlock "
+			"unlimited' in /etc/security/limits.conf, --ulimit memlock=-1 for a "
+			"container%s",
+			odp);
 }
 
 static void check_memlock(struct doctor *d)
@@ -94,14 +97,22 @@ static void check_memlock(struct doctor *d)
 	}
 }
 
+/* Bytes; 0 if the kernel does not tell. */
+static uint64_t available(const struct doctor *d)
+{
+	char text[64] = "";
+
+	host_read_key(d->root, "/proc/meminfo", "MemAvailable", text, sizeof(text));
+	return strtoull(text, NULL, 10) * 1024;
+}
+
 static void check_free(struct doctor *d)
 {
-	char text[64] = "", have[16], guest[16];
-	uint64_t bytes;
+	uint64_t bytes = available(d);
+	char have[16], guest[16];
 
-	if (!host_read_key(d->root, "/proc/meminfo", "MemAvailable", text, sizeof(text)))
+	if (!bytes)
 		return;
-	bytes = strtoull(text, NULL, 10) * 1024;
 	rf_size_format(bytes, have, sizeof(have));
 	rf_size_format(d->memory, guest, sizeof(guest));
 	if (bytes >= d->memory) {
@@ -117,7 +128,7 @@ static void check_free(struct doctor *d)
 static void check_huge(struct doctor *d, const char *name, uint64_t page)
 {
 	uint64_t total = 0, avail = 0, need = (d->memory + page - 1) / page;
-	char guest[16];
+	char guest[16], more[16];
 
 	rf_size_format(d->memory, guest, sizeof(guest));
 	if (!host_read_u64(d->root, &total,
@@ -133,13 +144,23 @@ static void check_huge(struct doctor *d, const char *name, uint64_t page)
 			   (unsigned long long)avail, guest);
 		return;
 	}
+	rf_size_format((need - avail) * page, more, sizeof(more));
+	if ((need - avail) * page > available(d)) {
+		report_add(
+			&d->report, CHECK_INFO, name,
+			"%llu free, a guest of %s on such pages needs %llu (others need none), and "
+			"there is no free memory for %s more",
+			(unsigned long long)avail, guest, (unsigned long long)need, more);
+		return;
+	}
 	report_add(&d->report, CHECK_INFO, name,
 		   "%llu free, a guest of %s on such pages needs %llu (others need none)",
 		   (unsigned long long)avail, guest, (unsigned long long)need);
 	report_remedy(&d->report,
 		      "echo %llu | sudo tee "
-		      "/sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages",
-		      (unsigned long long)total - avail + need, (unsigned long long)page / 1024);
+		      "/sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages%s",
+		      (unsigned long long)total - avail + need, (unsigned long long)page / 1024,
+		      page > 2ull << 20 ? " (soon after boot: they must be in one piece)" : "");
 }
 
 void doctor_check_memory(struct doctor *d)

@@ -162,6 +162,9 @@ static void check_rdma_cm(struct doctor *d)
 {
 	struct report *r = &d->report;
 
+	/* On some hosts the file, and the module behind it, come with the first use. */
+	if (!d->root[0])
+		(void)rf_verbs_cm_works();
 	if (can_open(d->root, "/dev/infiniband/rdma_cm")) {
 		report_add(r, CHECK_OK, "rdma-cm", "/dev/infiniband/rdma_cm can be used");
 		return;
@@ -277,13 +280,17 @@ static void check_soft_roce(struct doctor *d)
 static void check_no_devices(struct doctor *d)
 {
 	struct report *r = &d->report;
+	struct utsname u = {0};
+
+	uname(&u);
 
 	report_add(r, doctor_needs_verbs(d) ? CHECK_FAIL : CHECK_INFO, "rdma-devices", "none%s",
 		   doctor_needs_verbs(d) ? "" : ": migrations go over TCP");
 	if (doctor_needs_verbs(d))
-		report_remedy(r,
-			      "put in an RDMA NIC and its driver, try soft-roce below, or ask for "
-			      "--transport auto");
+		report_remedy(r, "put in an RDMA NIC and its driver, %sor ask for --transport auto",
+			      host_module(d->root, u.release, "rdma_rxe") == HOST_MODULE_NONE
+				      ? ""
+				      : "try soft-roce below, ");
 }
 
 void doctor_check_rdma(struct doctor *d)

@@ -28,11 +28,11 @@ static void refuse_uffd(struct doctor *d, int error)
 		report_remedy(r, "a seccomp filter forbids it: in a container, allow userfaultfd "
 				 "in its profile");
 	else if (host_exists(d->root, "/dev/userfaultfd"))
-		report_remedy(r, "sudo sysctl vm.unprivileged_userfaultfd=1, or for some users "
-				 "only: sudo chgrp kvm /dev/userfaultfd && sudo chmod g+rw "
-				 "/dev/userfaultfd (until the next boot)");
+		report_remedy(r, "sudo sysctl vm.unprivileged_userfaultfd=1, or for members of "
+				 "the group kvm only: sudo chgrp kvm /dev/userfaultfd && sudo "
+				 "chmod g+rw /dev/userfaultfd (both until the next boot)");
 	else
-		report_remedy(r, "sudo sysctl vm.unprivileged_userfaultfd=1");
+		report_remedy(r, "sudo sysctl vm.unprivileged_userfaultfd=1 (until the next boot)");
 }
 
 /* "missing, minor on shmem" or what of it is not there. */
@@ -129,7 +129,8 @@ void doctor_check_trackers(struct doctor *d)
 		report_add(r, CHECK_WARN, "tracker",
 			   "nothing tells which pages a guest writes: guests can come here, and "
 			   "none can leave");
-		report_remedy(r, "repair kvm, userfaultfd or soft-dirty above; one of them is "
-				 "enough");
+		report_remedy(r,
+			      "repair kvm above or, with Linux 6.7 or newer, userfaultfd; one of "
+			      "them is enough");
 	}
 }

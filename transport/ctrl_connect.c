@@ -190,6 +190,24 @@ static int try_all(const struct addrinfo *list, const char *name, uint64_t deadl
 	return best->err;
 }
 
+/* The time is told where it was what failed, the address where it is not what was given. */
+static void tell_failure(const char *name, const char *host, uint16_t port, uint32_t timeout,
+			 const struct attempt *a)
+{
+	size_t len = strlen(host);
+	bool numeric = !strncmp(a->where, host, len) && a->where[len] == ':';
+	char within[32] = "", where[RF_CTRL_PEER_SIZE + 4] = "";
+
+	if (a->err == RF_ERR_CANCELLED)
+		return;
+	if (a->err == RF_ERR_TIMEOUT)
+		snprintf(within, sizeof(within), " within %u ms", timeout);
+	if (!numeric)
+		snprintf(where, sizeof(where), " (%s)", a->where);
+	rf_err_log(name, "cannot connect to '%s' port %u%s%s: %s", host, port, where, within,
+		   a->why);
+}
+
 int rf_ctrl_connect(const char *host, uint16_t port, const struct rf_ctrl_cfg *cfg, int cancel_fd,
 		    struct rf_ctrl **out)
 {
@@ -211,9 +229,7 @@ int rf_ctrl_connect(const char *host, uint16_t port, const struct rf_ctrl_cfg *c
 	r = try_all(list, name, deadline, cancel_fd, &best, &fd);
 	freeaddrinfo(list);
 	if (r) {
-		if (r != RF_ERR_CANCELLED)
-			rf_err_log(name, "cannot connect to '%s' port %u (%s) within %u ms: %s",
-				   host, port, best.where, timeout, best.why);
+		tell_failure(name, host, port, timeout, &best);
 		return r;
 	}
 	rf_ctrl_addrs_of(fd, &addrs);

@@ -9,4 +9,9 @@ int rf_verbs_inventory(struct rf_verbs_port *ports, unsigned max)
 {
 	return RF_ERR_UNSUPPORTED;
 }
+
+bool rf_verbs_cm_works(void)
+{
+	return false;
+}
 #endif

@@ -22,4 +22,7 @@ struct rf_verbs_port {
  * libibverbs. */
 int rf_verbs_inventory(struct rf_verbs_port *ports, unsigned max);
 
+/* Does librdmacm work here? Trying it makes the kernel load the module, if there is one. */
+bool rf_verbs_cm_works(void);
+
 #endif

@@ -326,10 +326,45 @@ static void huge_pages_are_counted(void **state)
 	put("4", "/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages");
 	doctor_check_memory(doctor);
 	assert_check("memory", CHECK_WARN, "3 GiB free: no room for a guest of 4 GiB", "--memory");
+	assert_check("hugepages-2M", CHECK_INFO, "no free memory for 3.9 GiB more", NULL);
+	doctor->report.n = 0;
+	put("MemAvailable:    8388608 kB", "/proc/meminfo");
+	doctor_check_memory(doctor);
 	/* 60 are in use, 2048 are needed */
 	assert_check("hugepages-2M", CHECK_INFO, "40 free, a guest of 4 GiB",
 		     "echo 2108 | sudo tee /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
 	assert_check("hugepages-1G", CHECK_OK, "4 free", NULL);
+	doctor->report.n = 0;
+	put("3", "/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages");
+	doctor_check_memory(doctor);
+	assert_check("hugepages-1G", CHECK_INFO, "3 free",
+		     "hugepages-1048576kB/nr_hugepages (soon after boot");
+}
+
+/* What is named in a remedy is there. */
+static void remedies_name_what_there_is(void **state)
+{
+	struct utsname u;
+
+	assert_int_equal(uname(&u), 0);
+	doctor->transport = "verbs";
+	doctor_check_rdma(doctor);
+	assert_check("rdma-devices", CHECK_FAIL, "none", "driver, or ask for --transport auto");
+	put("kernel/rdma_rxe.ko:", "/lib/modules/%s/modules.dep", u.release);
+	doctor->report.n = 0;
+	doctor_check_rdma(doctor);
+	assert_check("rdma-devices", CHECK_FAIL, "none", "try soft-roce below, or ask");
+	assert_check("soft-roce", CHECK_INFO, "can be loaded", "sudo modprobe rdma_rxe");
+	put("CapEff:\t0000000000000000", "/proc/self/status");
+	/* where the device can do without pinning, that is a way out of the limit */
+	doctor->report.n = 0;
+	limit_memlock("8388608", "8589934592");
+	assert_null(strstr(report_find(&doctor->report, "memlock")->remedy, "--odp"));
+	doctor->odp = true;
+	limit_memlock("8388608", "8589934592");
+	assert_check("memlock", CHECK_FAIL, "8 MiB", "or move with --odp");
+	limit_memlock("8388608", "4294967296");
+	assert_check("memlock", CHECK_FAIL, "8 MiB", "or move with --odp");
 }
 
 /* ---- KVM ---- */
@@ -411,6 +446,7 @@ int main(void)
 		case_of(no_device_is_a_failure_only_if_rdma_is_asked_for),
 		case_of(memlock_is_held_against_the_guest),
 		case_of(huge_pages_are_counted),
+		case_of(remedies_name_what_there_is),
 		case_of(missing_kvm_names_the_module_of_the_processor),
 		case_of(trackers_are_told_of_both_kinds),
 		case_of(each_nic_has_its_node),

@@ -35,6 +35,15 @@ static unsigned list_ports(struct ibv_context *ctx, struct rf_verbs_port *ports,
 	return n;
 }
 
+bool rf_verbs_cm_works(void)
+{
+	struct rdma_event_channel *ch = rdma_create_event_channel();
+
+	if (ch)
+		rdma_destroy_event_channel(ch);
+	return ch != NULL;
+}
+
 int rf_verbs_inventory(struct rf_verbs_port *ports, unsigned max)
 {
 	unsigned found = 0;
