@@ -7,7 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/topology.h"
 #include "tests/rdma/rdma_link.h"
+#include "transport/verbs/verbs.h"
 
 static struct rdma_env env;
 
@@ -141,6 +143,35 @@ static void odp_or_a_refusal(void **state)
 	ct_area_free(&a);
 }
 
+/* Where the node of the NIC is known a lane's messages and ring are there, and it works. */
+static void lane_memory_is_on_the_node(void **state)
+{
+	const size_t len = (size_t)(RF_VERBS_SENDS + RF_VERBS_RECVS) * RF_VERBS_MAX_MSG;
+	struct rf_topology *t;
+	struct rdma_link r;
+	struct rf_write w;
+
+	assert_int_equal(rf_topology_new(NULL, &t), RF_OK);
+	rdma_link_open(&r, &env, RF_LANE_URGENT, CT_TIMEOUT, 65536);
+	ct_lane_close(&r.l);
+	/* as if hwloc knew: soft-RoCE is next to no node */
+	r.k.src->topology = r.k.dst->topology = t;
+	r.k.src->node = r.k.dst->node = 0;
+	ct_lane_open(&r.k, RF_LANE_URGENT, 1, &r.l);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct rf_verbs_lane *l = rf_verbs_lane(i ? r.l.dst : r.l.src);
+
+		assert_int_equal(rf_topology_node_of(t, l->bufs, len), 0);
+		assert_int_equal(rf_topology_node_of(t, l->tx, sizeof(*l->tx)), 0);
+	}
+	w = rdma_link_write_of(&r, 0, 4096);
+	assert_int_equal(rf_lane_write_imm(r.l.src, &w, 9), RF_OK);
+	assert_true(ct_until(&r.l, ct_dst_imm, 1));
+	assert_memory_equal(r.from.mem, r.to.mem, 4096);
+	rdma_link_close(&r);
+	rf_topology_delete(&t);
+}
+
 /* ---- the limit of locked memory: in a process that is not exempt from it ---- */
 
 static int drop_ipc_lock(void)
@@ -203,8 +234,11 @@ static void locked_memory_limit(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(old_key_is_worthless),	   cmocka_unit_test(no_write_past_a_range),
-		cmocka_unit_test(source_range_has_no_key), cmocka_unit_test(odp_or_a_refusal),
+		cmocka_unit_test(old_key_is_worthless),
+		cmocka_unit_test(no_write_past_a_range),
+		cmocka_unit_test(source_range_has_no_key),
+		cmocka_unit_test(odp_or_a_refusal),
+		cmocka_unit_test(lane_memory_is_on_the_node),
 		cmocka_unit_test(locked_memory_limit),
 	};
 
