@@ -112,6 +112,14 @@ static unsigned take(void)
 	return pages;
 }
 
+static void fail_left(unsigned page)
+{
+	for (unsigned i = 0; i < p.nrequests; i++)
+		print_error("request for page %lu at look %u\n", p.requests[i].page,
+			    p.requests[i].at);
+	fail_msg("page %u is left", page);
+}
+
 /* Pushes everything while these requests come; each page must get there in one of the two ways. */
 static void push_all(const struct request *requests, unsigned n)
 {
@@ -129,9 +137,7 @@ static void push_all(const struct request *requests, unsigned n)
 	assert_int_equal(rf_source_push(&p.src), RF_OK);
 	for (unsigned i = 0; i < ALL; i++) {
 		if (rf_bitmap_test(&p.regions[i / PAGES].map.pending, i % PAGES))
-			fail_msg("requests at %u (page %lu) and %u (page %lu): page %u is left",
-				 requests[0].at, requests[0].page, requests[1].at, requests[1].page,
-				 i);
+			fail_left(i);
 		expected += !p.answered[i];
 	}
 	for (unsigned step = 0; pages < expected && step < 1000; step++)
