@@ -87,7 +87,7 @@ void doctor_conclude(struct doctor *d)
 					 : "what was asked for does not work: nothing can be moved "
 					   "by it");
 		report_remedy(r, "%s",
-			      d->peer_asked ? "see to peer above"
+			      d->peer_asked ? "see to the lines with peer above"
 			      : any	    ? "repair one of the transports above"
 				    : "see to transport above, or ask for --transport auto");
 	} else if (report_has(r, CHECK_FAIL)) {
