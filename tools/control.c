@@ -110,7 +110,10 @@ static void tell_state(struct control *c, const struct report *r)
 	json_object_object_add(data, "status",
 			       json_object_new_string(rf_state_str(r->stats.status)));
 	if (is_over(r->stats.status))
-		json_object_object_add(data, "statistics", stats_to_json(&r->stats));
+		json_object_object_add(data, "statistics",
+				       c->target.snapshot
+					       ? c->target.status(c->target.arg, r->migration)
+					       : stats_to_json(&r->stats));
 	broadcast(c, "MIGRATION", data);
 }
 

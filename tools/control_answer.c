@@ -76,6 +76,11 @@ static bool perform(const struct control_target *t, const struct control_request
 		return apply(t, req, why);
 	case CONTROL_SET:
 		return set(t, req, why);
+	case CONTROL_SNAPSHOT:
+		if (t->snapshot)
+			return t->snapshot(t->arg, req->to, why);
+		snprintf(why->desc, sizeof(why->desc), "only 'ramferry snapshot' takes snapshots");
+		return false;
 	default:
 		*events = req->on;
 		return true;

@@ -4,6 +4,7 @@
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,6 +21,7 @@ static const struct {
 	[CONTROL_CANCEL] = {"cancel", "stop; the guest stays where it is"},
 	[CONTROL_POSTCOPY] = {"postcopy", "go over to postcopy now (source, --mode hybrid)"},
 	[CONTROL_SET] = {"set", "change settings (source)"},
+	[CONTROL_SNAPSHOT] = {"snapshot", "take one, to=FILE or to=HOST:PORT (snapshot --hold)"},
 	[CONTROL_EVENTS] = {"events", "tell about changes of state and rounds as they come"},
 };
 
@@ -126,10 +128,25 @@ static bool parse_index(struct json_object *v, struct control_request *req,
 	return true;
 }
 
+/* Names come once, as the parser has it. */
+static bool parse_to(struct json_object *v, struct control_request *req,
+		     struct control_refusal *why)
+{
+	const char *to = json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+
+	if (!to[0] || strlen(to) != (size_t)json_object_get_string_len(v))
+		return refuse(why, "to takes a file or HOST:PORT");
+	req->to = strdup(to);
+	return req->to || refuse(why, "no memory");
+}
+
 static bool parse_argument(const char *name, struct json_object *v, struct control_request *req,
 			   struct control_refusal *why)
 {
-	if (!strcmp(name, "migration") && req->command != CONTROL_EVENTS)
+	if (req->command == CONTROL_SNAPSHOT && !strcmp(name, "to"))
+		return parse_to(v, req, why);
+	if (!strcmp(name, "migration") && req->command != CONTROL_EVENTS &&
+	    req->command != CONTROL_SNAPSHOT)
 		return parse_index(v, req, why);
 	if (req->command == CONTROL_SET)
 		return parse_parameter(name, v, &req->set, why);
@@ -160,6 +177,8 @@ static bool parse_arguments(struct json_object *args, struct control_request *re
 		any = any || req->set.given[p];
 	if (req->command == CONTROL_SET && !any)
 		return refuse(why, "set what? give a setting such as \"max-bandwidth\": \"100M\"");
+	if (req->command == CONTROL_SNAPSHOT && !req->to)
+		return refuse(why, "snapshot to where? give \"to\": \"FILE\" or \"HOST:PORT\"");
 	return true;
 }
 
@@ -259,7 +278,9 @@ bool control_parse(const char *line, size_t len, struct control_request *req,
 void control_request_fini(struct control_request *req)
 {
 	json_object_put(req->id);
+	free(req->to);
 	req->id = NULL;
+	req->to = NULL;
 }
 
 /* Takes over o. */

@@ -27,6 +27,7 @@ enum control_command {
 	CONTROL_CANCEL,
 	CONTROL_POSTCOPY,
 	CONTROL_SET,
+	CONTROL_SNAPSHOT,
 	CONTROL_EVENTS,
 	CONTROL_NONE, /* not known */
 };
@@ -50,6 +51,7 @@ struct control_request {
 	struct json_object *id; /* what the client put in, or NULL; owned */
 	int migration;		/* index, or CONTROL_ALL */
 	bool on;		/* events: begin or end */
+	char *to;		/* snapshot: a file or HOST:PORT; owned */
 	struct control_settings set;
 };
 

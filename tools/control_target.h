@@ -10,8 +10,9 @@
 
 struct json_object;
 
-/* What is controlled. All functions are called from the control thread, while migrations run or
- * before or after; they do not wait. Those that may refuse say why in words. */
+/* What is controlled; what it cannot do is NULL but for status and cancel. All functions are called
+ * from the control thread, while migrations run or before or after; they do not wait. Those that
+ * may refuse say why in words. */
 struct control_target {
 	const char *side; /* "source", "destination" */
 	unsigned n;	  /* migrations, with indices 0 … n - 1 */
@@ -21,6 +22,7 @@ struct control_target {
 	/* Optional: adds what all of them share. */
 	void (*describe)(void *arg, struct json_object *o);
 	bool (*cancel)(void *arg, unsigned i, struct control_refusal *why);
+	bool (*snapshot)(void *arg, const char *to, struct control_refusal *why);
 	bool (*postcopy)(void *arg, unsigned i, struct control_refusal *why);
 	/* index or CONTROL_ALL */
 	bool (*set)(void *arg, int i, const struct control_settings *set,

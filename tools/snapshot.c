@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ramferry snapshot: runs a built-in guest and takes a snapshot of it. */
+/* ramferry snapshot: runs a built-in guest and takes snapshots of it. */
 #include <json-c/json.h>
-#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/size.h"
 #include "tools/common.h"
+#include "tools/control.h"
+#include "tools/snapshot_desk.h"
 #include "tools/snapshot_verify.h"
 
 struct snapshot_opts {
@@ -17,10 +19,8 @@ struct snapshot_opts {
 	struct migration_opts mig; /* what a destination needs */
 	struct output_opts out;
 	const char *to, *strategy, *saved;
-	char host[256]; /* of the destination; empty: to is a file */
-	uint16_t port;
 	uint64_t run_before, run_after, pool, fault_threads, max_bandwidth, sink_timeout;
-	bool verify;
+	bool verify, hold;
 };
 
 static const struct rf_opt table[] = {
@@ -50,8 +50,12 @@ static const struct rf_opt table[] = {
 		    "copy all memory while the guest is paused, and compare the file with it"),
 	RF_OPT_STRING(struct snapshot_opts, saved, "saved", 0, "FILE", NULL,
 		      "with --verify and HOST:PORT: the file it saves, as it is found from here"),
+	RF_OPT_BOOL(struct snapshot_opts, hold, "hold", 0, "no",
+		    "the guest runs until SIGINT, and snapshots are taken when they are asked for: "
+		    "ramferry control PATH snapshot to=..."),
 	REACH_ROWS(struct snapshot_opts),
 	LANES_ROW(struct snapshot_opts),
+	CONTROL_ROWS(struct snapshot_opts, "socket for 'ramferry status' and 'ramferry control'"),
 	OUTPUT_ROWS(struct snapshot_opts),
 	RF_OPT_END,
 };
@@ -64,17 +68,24 @@ struct subject {
 	uint64_t start_ns, start_pages;	  /* it began to run */
 	uint64_t before_ns, before_pages; /* just before the snapshot */
 	uint64_t after_ns, after_pages;
+	struct control *control; /* NULL: none */
 };
 
-static struct rf_snapshot *running; /* for the signal handler; set before it is installed */
+/* For the signal handler, which only this thread runs: threads of guest and library block all. */
+static struct rf_snapshot *volatile running;
 static volatile sig_atomic_t interrupted;
+static struct snapshot_desk desk;
 
 static void on_signal(int sig)
 {
+	uint64_t one = 1;
+
 	(void)sig;
 	interrupted = 1;
 	if (running)
 		rf_snapshot_cancel(running);
+	if (write(desk.wake_fd, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable all the same */
 }
 
 static void catch_signals(void)
@@ -118,11 +129,19 @@ static const struct rf_guest_ops subject_ops = {
 	.save_state = save_subject,
 };
 
+static void tell_state(const struct subject *g, enum rf_state state)
+{
+	const struct rf_stats st = {.size = sizeof(st), .status = state};
+
+	control_report(g->control, 0, &st);
+}
+
 static void show_progress(void *arg, const struct rf_snapshot_stats *st)
 {
-	bool *open = arg;
+	struct subject *g = arg;
 	char saved[32], left[32];
 
+	tell_state(g, st->status);
 	if (!isatty(STDERR_FILENO))
 		return;
 	rf_size_format(st->pages_saved * RF_PAGE_SIZE, saved, sizeof(saved));
@@ -130,60 +149,8 @@ static void show_progress(void *arg, const struct rf_snapshot_stats *st)
 	fprintf(stderr, "\r\033[K%-9s saved %s  left %s  write faults %llu  p99 %.0f us",
 		rf_state_str(st->status), saved, left, (unsigned long long)st->write_faults,
 		st->write_fault_latency_p99);
-	*open = st->status == RF_STATE_ACTIVE;
-	if (!*open)
+	if (st->status != RF_STATE_ACTIVE)
 		fprintf(stderr, "\n");
-}
-
-static void add_number(struct json_object *o, const char *name, uint64_t v)
-{
-	json_object_object_add(o, name, json_object_new_uint64(v));
-}
-
-static void add_real(struct json_object *o, const char *name, double v)
-{
-	char text[40];
-
-	if (!isfinite(v))
-		return;
-	snprintf(text, sizeof(text), "%.3f", v);
-	json_object_object_add(o, name, json_object_new_double_s(v, text));
-}
-
-static struct json_object *stats_object(const struct rf_snapshot_stats *st)
-{
-	struct json_object *o = json_object_new_object(), *dist = json_object_new_array();
-
-	add_number(o, "total", st->total);
-	add_number(o, "remaining", st->remaining);
-	add_number(o, "pages-saved", st->pages_saved);
-	add_number(o, "pages-zero", st->pages_zero);
-	add_number(o, "saved-by-fault", st->saved_by_fault);
-	add_number(o, "bytes-written", st->bytes_written);
-	add_number(o, "file-size", st->file_size);
-	add_number(o, "write-faults", st->write_faults);
-	add_number(o, "copied", st->copied);
-	add_number(o, "pool-size", st->pool_size);
-	add_number(o, "pool-high-water", st->pool_high_water);
-	add_number(o, "pool-full", st->pool_full);
-	add_real(o, "write-fault-latency", st->write_fault_latency);
-	add_real(o, "write-fault-latency-p50", st->write_fault_latency_p50);
-	add_real(o, "write-fault-latency-p99", st->write_fault_latency_p99);
-	add_real(o, "write-fault-latency-max", st->write_fault_latency_max);
-	for (unsigned i = 0; i < RF_LATENCY_BUCKETS; i++)
-		json_object_array_add(dist,
-				      json_object_new_uint64(st->write_fault_latency_dist[i]));
-	json_object_object_add(o, "write-fault-latency-dist", dist);
-	add_real(o, "pause-time", st->pause_time);
-	add_real(o, "protect-time", st->protect_time);
-	add_real(o, "total-time", st->total_time);
-	add_number(o, "device-state", st->device_state);
-	if (st->transport[0])
-		json_object_object_add(o, "transport", json_object_new_string(st->transport));
-	if (st->provider[0])
-		json_object_object_add(o, "provider", json_object_new_string(st->provider));
-	json_object_object_add(o, "direct", json_object_new_boolean(st->direct));
-	return o;
 }
 
 /* Bytes a second of pages the guest wrote between two moments. */
@@ -192,23 +159,32 @@ static double write_rate(uint64_t pages0, uint64_t ns0, uint64_t pages1, uint64_
 	return ns1 > ns0 ? (double)(pages1 - pages0) * RF_PAGE_SIZE * 1e9 / (double)(ns1 - ns0) : 0;
 }
 
-static struct json_object *guest_object(const struct subject *g, bool sound)
+static void add_rate(struct json_object *o, const char *name, double rate)
+{
+	char text[40];
+
+	snprintf(text, sizeof(text), "%.3f", rate);
+	json_object_object_add(o, name, json_object_new_double_s(rate, text));
+}
+
+static struct json_object *guest_object(const struct subject *g)
 {
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "kind", json_object_new_string(rf_vm_kind(g->vm)));
-	add_real(o, "write-rate-before",
+	add_rate(o, "write-rate-before",
 		 write_rate(g->start_pages, g->start_ns, g->before_pages, g->before_ns));
-	add_real(o, "write-rate-during",
+	add_rate(o, "write-rate-during",
 		 write_rate(g->before_pages, g->before_ns, g->after_pages, g->after_ns));
-	json_object_object_add(o, "sound", json_object_new_boolean(sound));
 	return o;
 }
 
-static void print_result(const struct snapshot_opts *o, const struct subject *g,
-			 const struct rf_snapshot_stats *st, bool verified, bool sound)
+/* sound: NULL as long as the guest runs on. */
+static void print_result(const struct snapshot_opts *o, const struct subject *g, bool verified,
+			 const bool *sound)
 {
-	struct json_object *j;
+	const struct rf_snapshot_stats *st = &desk.last;
+	struct json_object *j, *guest;
 	char written[32];
 
 	rf_size_format(st->bytes_written, written, sizeof(written));
@@ -216,21 +192,19 @@ static void print_result(const struct snapshot_opts *o, const struct subject *g,
 		if (st->status == RF_STATE_COMPLETED)
 			printf("snapshot %s: %s, pause %.1f ms, total %.0f ms, %llu write faults "
 			       "(p99 %.0f us)%s\n",
-			       o->to, written, st->pause_time, st->total_time,
+			       desk.to.text, written, st->pause_time, st->total_time,
 			       (unsigned long long)st->write_faults, st->write_fault_latency_p99,
 			       verified ? ", verified" : "");
+		fflush(stdout);
 		return;
 	}
-	j = json_object_new_object();
-	json_object_object_add(j, "status", json_object_new_string(rf_state_str(st->status)));
-	if (st->error_desc[0])
-		json_object_object_add(j, "error-desc", json_object_new_string(st->error_desc));
-	json_object_object_add(j, o->host[0] ? "destination" : "file",
-			       json_object_new_string(o->to));
+	j = snapshot_report_json(st, &desk.to);
+	guest = guest_object(g);
+	if (sound)
+		json_object_object_add(guest, "sound", json_object_new_boolean(*sound));
 	json_object_object_add(j, "strategy", json_object_new_string(o->strategy));
 	json_object_object_add(j, "verified", json_object_new_boolean(verified));
-	json_object_object_add(j, "snapshot", stats_object(st));
-	json_object_object_add(j, "guest", guest_object(g, sound));
+	json_object_object_add(j, "guest", guest);
 	print_json_line(j);
 	json_object_put(j);
 }
@@ -254,47 +228,14 @@ static bool check_survivor(struct subject *g, uint64_t run_after)
 	return false;
 }
 
-static int take(const struct snapshot_opts *o, struct subject *g)
+static void fill_config(const struct snapshot_opts *o, struct subject *g,
+			const struct snapshot_to *to, struct rf_snapshot_cfg *cfg)
 {
-	struct rf_snapshot_stats st = {.size = sizeof(st)};
-	bool sound, verified = false;
-	char desc[128];
-	int rc;
-
-	if (rf_vm_ops.resume(g->vm) != RF_OK)
-		return EXIT_FAILURE;
-	note(g, &g->start_ns, &g->start_pages);
-	for (uint64_t t = 0; t < o->run_before && !interrupted; t += 5)
-		usleep(5000);
-	note(g, &g->before_ns, &g->before_pages);
-	rc = rf_snapshot_run(running);
-	note(g, &g->after_ns, &g->after_pages);
-	rf_snapshot_stats(running, &st);
-	if (rc == RF_OK && o->verify) {
-		const char *file = o->host[0] ? o->saved : o->to;
-
-		verified = paused_copy_equals(&g->copy, file, desc, sizeof(desc));
-		if (!verified)
-			fprintf(stderr, "ramferry snapshot: %s is not what the guest was: %s\n",
-				file, desc);
-	}
-	sound = check_survivor(g, o->run_after);
-	print_result(o, g, &st, verified, sound);
-	if (rc == RF_ERR_CANCELLED)
-		fprintf(stderr, "ramferry snapshot: cancelled; the guest %s\n",
-			sound ? "ran on unharmed" : "is not sound");
-	return rc == RF_OK && sound && verified == o->verify ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static int run(const struct snapshot_opts *o)
-{
-	struct subject g = {.verify = o->verify};
-	bool line_open = false;
-	struct rf_snapshot_cfg cfg = {
-		.size = sizeof(cfg),
-		.path = o->host[0] ? NULL : o->to,
-		.host = o->host[0] ? o->host : NULL,
-		.port = o->port,
+	*cfg = (struct rf_snapshot_cfg){
+		.size = sizeof(*cfg),
+		.path = to->host[0] ? NULL : to->text,
+		.host = to->host[0] ? to->host : NULL,
+		.port = to->port,
 		.transport = o->mig.transport,
 		.provider = o->mig.provider,
 		.bulk_lanes = (unsigned)o->mig.lanes,
@@ -308,61 +249,161 @@ static int run(const struct snapshot_opts *o)
 		.max_bandwidth = o->max_bandwidth,
 		.sink_timeout = (uint32_t)o->sink_timeout,
 		.guest = subject_ops,
-		.guest_arg = &g,
+		.guest_arg = g,
 		.progress = show_progress,
-		.progress_arg = &line_open,
+		.progress_arg = g,
 	};
-	struct rf_vm_cfg vm_cfg;
-	struct rf_region ram;
-	int rc = EXIT_FAILURE;
+}
 
-	guest_config(&o->guest, &vm_cfg);
-	if (rf_vm_new(&vm_cfg, &g.vm) != RF_OK)
-		return EXIT_FAILURE;
-	rf_vm_region(g.vm, &ram);
-	if (rf_snapshot_new(&cfg, &running) == RF_OK &&
-	    rf_snapshot_add_region(running, &ram) == RF_OK) {
-		catch_signals();
-		rc = take(o, &g);
+/* One of the guest as it runs. The desk has its statistics afterwards. */
+static int take_one(const struct snapshot_opts *o, struct subject *g, const struct snapshot_to *to)
+{
+	struct rf_snapshot_cfg cfg;
+	struct rf_snapshot *s = NULL;
+	struct rf_region ram;
+	int rc;
+
+	fill_config(o, g, to, &cfg);
+	rf_vm_region(g->vm, &ram);
+	rc = rf_snapshot_new(&cfg, &s);
+	if (rc == RF_OK)
+		rc = rf_snapshot_add_region(s, &ram);
+	if (rc != RF_OK) {
+		snapshot_desk_fail(&desk, rf_err_str(rc));
+		tell_state(g, RF_STATE_FAILED);
+		rf_snapshot_delete(&s);
+		return rc;
 	}
-	paused_copy_free(&g.copy);
-	rf_vm_delete(&g.vm);
-	rf_snapshot_delete(&running);
+	snapshot_desk_begin(&desk, s, to);
+	running = s;
+	tell_state(g, RF_STATE_SETUP); /* the end of this one is another than of that before */
+	if (interrupted)
+		rf_snapshot_cancel(s);
+	note(g, &g->before_ns, &g->before_pages);
+	rc = rf_snapshot_run(s);
+	note(g, &g->after_ns, &g->after_pages);
+	running = NULL;
+	snapshot_desk_end(&desk);
+	rf_snapshot_delete(&s);
 	return rc;
 }
 
-static bool is_address(const char *to)
+static bool verify(const struct snapshot_opts *o, struct subject *g, const struct snapshot_to *to)
 {
-	const char *colon = strrchr(to, ':');
+	const char *file = to->host[0] ? o->saved : to->text;
+	char desc[128];
 
-	return colon && colon[1] && !strchr(to, '/') &&
-	       strspn(colon + 1, "0123456789") == strlen(colon + 1);
+	if (paused_copy_equals(&g->copy, file, desc, sizeof(desc)))
+		return true;
+	fprintf(stderr, "ramferry snapshot: %s is not what the guest was: %s\n", file, desc);
+	return false;
 }
 
-/* False with one line on stderr. */
-static bool find_target(const char *prog, struct snapshot_opts *o)
+/* One, then the guest is checked. */
+static int take_and_check(const struct snapshot_opts *o, struct subject *g,
+			  const struct snapshot_to *to)
 {
-	if (!o->to) {
-		fprintf(stderr, "%s: where to? give --to FILE or --to HOST:PORT\n", prog);
-		return false;
+	int rc = take_one(o, g, to);
+	bool verified = rc == RF_OK && o->verify && verify(o, g, to);
+	bool sound = check_survivor(g, o->run_after);
+
+	print_result(o, g, verified, &sound);
+	if (rc == RF_ERR_CANCELLED)
+		fprintf(stderr, "ramferry snapshot: cancelled; the guest %s\n",
+			sound ? "ran on unharmed" : "is not sound");
+	return rc == RF_OK && sound && verified == o->verify ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* Those that are asked for, until a signal comes. */
+static int take_asked(const struct snapshot_opts *o, struct subject *g, struct snapshot_to *to)
+{
+	unsigned tried = 0, taken = 0;
+	struct json_object *j;
+	bool sound;
+
+	if (!o->out.json)
+		printf("the guest runs; ramferry control %s snapshot to=FILE|HOST:PORT\n",
+		       o->out.control);
+	fflush(stdout);
+	while (to->text[0] || snapshot_desk_wait(&desk, &interrupted, to)) {
+		taken += take_one(o, g, to) == RF_OK;
+		tried++;
+		print_result(o, g, false, NULL);
+		g->start_ns = g->after_ns;
+		g->start_pages = g->after_pages;
+		to->text[0] = 0;
 	}
-	if (is_address(o->to) && !parse_host_port(prog, o->to, o->host, sizeof(o->host), &o->port))
-		return false;
-	if (o->host[0] && !o->port) {
-		fprintf(stderr, "%s: %s: there is no port 0\n", prog, o->to);
-		return false;
+	sound = check_survivor(g, o->run_after);
+	if (!o->out.json) {
+		printf("%u of %u snapshots taken; the guest is %ssound\n", taken, tried,
+		       sound ? "" : "not ");
+		return sound ? EXIT_SUCCESS : EXIT_FAILURE;
 	}
-	if (o->saved ? !o->host[0] || !o->verify : o->host[0] && o->verify) {
-		fprintf(stderr, "%s: --saved FILE goes with --verify and --to HOST:PORT\n", prog);
-		return false;
+	j = json_object_new_object();
+	json_object_object_add(j, "snapshots", json_object_new_uint64(tried));
+	json_object_object_add(j, "completed", json_object_new_uint64(taken));
+	json_object_object_add(j, "sound", json_object_new_boolean(sound));
+	print_json_line(j);
+	json_object_put(j);
+	return sound ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static bool start_control(const struct snapshot_opts *o, struct control **out)
+{
+	struct control_target target;
+
+	if (!o->out.control)
+		return true;
+	control_target_desk(&target, &desk);
+	return control_start("ramferry snapshot", o->out.control, &target, out);
+}
+
+static int run(const struct snapshot_opts *o, struct snapshot_to *to)
+{
+	struct subject g = {.verify = o->verify};
+	struct rf_vm_cfg vm_cfg;
+	int rc = EXIT_FAILURE;
+
+	guest_config(&o->guest, &vm_cfg);
+	if (!snapshot_desk_init(&desk, o->hold))
+		return rc;
+	catch_signals(); /* who can open the socket may send signals, too */
+	if (start_control(o, &g.control) && rf_vm_new(&vm_cfg, &g.vm) == RF_OK &&
+	    rf_vm_ops.resume(g.vm) == RF_OK) {
+		note(&g, &g.start_ns, &g.start_pages);
+		for (uint64_t t = 0; t < o->run_before && !interrupted; t += 5)
+			usleep(5000);
+		rc = o->hold ? take_asked(o, &g, to) : take_and_check(o, &g, to);
 	}
-	return true;
+	control_stop(&g.control);
+	paused_copy_free(&g.copy);
+	rf_vm_delete(&g.vm);
+	snapshot_desk_fini(&desk);
+	return rc;
+}
+
+/* What is wrong with them in one line; or NULL. */
+static const char *find_fault(const struct snapshot_opts *o, struct snapshot_to *to)
+{
+	static char why[192];
+
+	if (o->hold && (!o->out.control || o->verify))
+		return "--hold goes with --control PATH, and not with --verify";
+	if (!o->to && !o->hold)
+		return "where to? give --to FILE or --to HOST:PORT";
+	if (o->to && !snapshot_to_parse(o->to, to, why, sizeof(why)))
+		return why;
+	if (o->saved ? !to->host[0] || !o->verify : to->host[0] && o->verify)
+		return "--saved FILE goes with --verify and --to HOST:PORT";
+	return NULL;
 }
 
 int cmd_snapshot(int argc, char **argv)
 {
 	static const char prog[] = "ramferry snapshot";
 	struct snapshot_opts o = {0};
+	struct snapshot_to to = {0};
+	const char *fault;
 	unsigned npos = 0;
 	int rc = parse_command(
 		table, prog,
@@ -370,10 +411,14 @@ int cmd_snapshot(int argc, char **argv)
 		"Runs a built-in guest and writes its memory and state, as they are at one "
 		"instant, to FILE while it runs on. 'ramferry restore FILE' runs it from there. "
 		"At HOST:PORT 'ramferry receive' runs it at once, so that there are two of it, or "
-		"saves it.",
+		"saves it. With --hold it takes those that 'ramferry control' asks for.",
 		argc, argv, &o, &o.out, NULL, 0, &npos);
 
 	if (rc >= 0)
 		return rc;
-	return find_target(prog, &o) ? run(&o) : EXIT_USAGE;
+	fault = find_fault(&o, &to);
+	if (!fault)
+		return run(&o, &to);
+	fprintf(stderr, "%s: %s\n", prog, fault);
+	return EXIT_USAGE;
 }

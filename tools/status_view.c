@@ -166,6 +166,25 @@ static void say_ram(FILE *f, struct json_object *m, double rate)
 		    (unsigned long long)count(m, "not-converging"));
 }
 
+/* Of a snapshot being taken, or of the last one. */
+static void say_snapshot(FILE *f, struct json_object *m)
+{
+	struct json_object *s = member(m, "snapshot");
+
+	if (!s)
+		return;
+	say(f, "to", "%s", text(m, member(m, "file") ? "file" : "destination"));
+	say(f, "saved", "%s, %s left; %s written", size(number(s, "pages-saved") * 4096).s,
+	    size(number(s, "remaining")).s, size(number(s, "bytes-written")).s);
+	say(f, "faults", "%llu, %llu of them copied, pool %s of %s",
+	    (unsigned long long)count(s, "write-faults"), (unsigned long long)count(s, "copied"),
+	    size(number(s, "pool-high-water")).s, size(number(s, "pool-size")).s);
+	say(f, "latency", "mean %.0f us, p50 %.0f, p99 %.0f, worst %.0f",
+	    number(s, "write-fault-latency"), number(s, "write-fault-latency-p50"),
+	    number(s, "write-fault-latency-p99"), number(s, "write-fault-latency-max"));
+	say(f, "pause", "%.1f ms", number(s, "pause-time"));
+}
+
 static void say_downtime(FILE *f, struct json_object *m)
 {
 	unsigned long long limit = count(m, "downtime-limit");
@@ -230,7 +249,8 @@ static void view_one(FILE *f, struct json_object *status, struct json_object *m,
 		text(m, "status"));
 	if (count(m, "rounds"))
 		fprintf(f, ", round %llu", (unsigned long long)count(m, "rounds"));
-	fprintf(f, ", %.1f s", number(m, "total-time") / 1e3);
+	fprintf(f, ", %.1f s",
+		number(member(m, "snapshot") ? member(m, "snapshot") : m, "total-time") / 1e3);
 	if (text(m, "transport")[0])
 		fprintf(f, ", %s%s%s, %llu lane%s", text(m, "transport"),
 			text(m, "provider")[0] ? ":" : "", text(m, "provider"),
@@ -244,6 +264,7 @@ static void view_one(FILE *f, struct json_object *status, struct json_object *m,
 		say_limits(f, m);
 	}
 	say_postcopy(f, m, source);
+	say_snapshot(f, m);
 	if (text(m, "error-desc")[0])
 		say(f, "error", "%s", text(m, "error-desc"));
 }
@@ -292,6 +313,15 @@ char *status_view_block(const struct status_view *v, struct json_object *status)
 	return fclose(f) == 0 ? out : NULL;
 }
 
+static void line_of_snapshot(FILE *f, struct json_object *m)
+{
+	struct json_object *s = member(m, "snapshot");
+
+	fprintf(f, "%s, saved %s, left %s, %llu write faults, p99 %.0f us", text(m, "status"),
+		size(number(s, "pages-saved") * 4096).s, size(number(s, "remaining")).s,
+		(unsigned long long)count(s, "write-faults"), number(s, "write-fault-latency-p99"));
+}
+
 char *status_view_line(const struct status_view *v, struct json_object *status)
 {
 	unsigned n = migrations(status);
@@ -307,6 +337,10 @@ char *status_view_line(const struct status_view *v, struct json_object *status)
 		if (n > 1)
 			fprintf(f, "%s%llu: ", i ? "; " : "",
 				(unsigned long long)count(m, "migration"));
+		if (member(m, "snapshot")) {
+			line_of_snapshot(f, m);
+			continue;
+		}
 		fprintf(f, "%s, round %llu, sent %s, left %s, now %s, dirty %s/s",
 			text(m, "status"), (unsigned long long)count(m, "rounds"),
 			size(number(ram, "transferred")).s, size(number(ram, "remaining")).s,

@@ -24,6 +24,8 @@ static void commands_are_read(void **state)
 		{"{\"arguments\":{\"migration\":3},\"execute\":\"postcopy\"}\r", CONTROL_POSTCOPY,
 		 3, true},
 		{"{\"execute\":\"events\"}", CONTROL_EVENTS, CONTROL_ALL, true},
+		{"{\"execute\":\"snapshot\",\"arguments\":{\"to\":\"a:1\"}}", CONTROL_SNAPSHOT,
+		 CONTROL_ALL, true},
 		{"{\"execute\":\"events\",\"arguments\":{\"enable\":false}}", CONTROL_EVENTS,
 		 CONTROL_ALL, false},
 		{"{\"execute\":\"status\",\"arguments\":{\"migration\":2147483647}}",
@@ -38,6 +40,8 @@ static void commands_are_read(void **state)
 		assert_int_equal(req.command, cases[i].command);
 		assert_int_equal(req.migration, cases[i].migration);
 		assert_int_equal(req.on, cases[i].on);
+		assert_string_equal(req.to ? req.to : "",
+				    req.command == CONTROL_SNAPSHOT ? "a:1" : "");
 		assert_null(req.id);
 		control_request_fini(&req);
 	}
@@ -92,6 +96,7 @@ static void several_settings_come_in_one_request(void **state)
 }
 
 #define EXECUTE(args) "{\"execute\":\"set\",\"arguments\":" args "}"
+#define TAKE(args)    "{\"execute\":\"snapshot\",\"arguments\":{" args "}}"
 #define SET(args)     EXECUTE("{" args "}")
 
 /* Each is refused, in one printable line, with a word in it that leads to the fault. */
@@ -146,6 +151,12 @@ static void wrong_lines_are_refused_in_words(void **state)
 		 "index"},
 		{"{\"execute\":\"status\",\"arguments\":{\"migration\":\"0\"}}", "index"},
 		{"{\"execute\":\"status\",\"arguments\":{\"migration\":0.5}}", "index"},
+		{"{\"execute\":\"snapshot\"}", "where?"},
+		{TAKE("\"migration\":0"), "no argument"},
+		{TAKE("\"to\":7"), "takes a file"},
+		{TAKE("\"to\":\"\""), "takes a file"},
+		{TAKE("\"to\":\"a\\u0000b\""), "takes a file"},
+		{TAKE("\"to\":\"a\",\"throttle\":1"), "no argument"},
 		{"{\"execute\":\"set\"}", "set what?"},
 		{EXECUTE("null"), "set what?"},
 		{SET(""), "set what?"},
