@@ -177,6 +177,13 @@ static int check_urgent(struct rf_source *src)
 	return err == RF_OK ? RF_OK : fail_by_lane(src, err, src->urgent.error_desc);
 }
 
+static int sleep_of(struct rf_source *src)
+{
+	int ms = src->sleep_ms ? src->sleep_ms : SLEEP_MS, wait = rf_source_release_wait(src);
+
+	return wait >= 0 && wait < ms ? wait : ms;
+}
+
 /* Arms the lanes and sleeps until a lane, the control stream or a cancel wakes us. */
 static void sleep_for_events(struct rf_source *src)
 {
@@ -193,7 +200,7 @@ static void sleep_for_events(struct rf_source *src)
 	p[n++] = (struct pollfd){.fd = src->wake_fd, .events = POLLIN};
 	if (!src->told_to_run) /* afterwards it is readable for good, and without effect */
 		p[n++] = (struct pollfd){.fd = src->cancel_fd, .events = POLLIN};
-	if (poll(p, n, src->sleep_ms ? src->sleep_ms : SLEEP_MS) < 0 && errno != EINTR)
+	if (poll(p, n, sleep_of(src)) < 0 && errno != EINTR)
 		rf_err_log("source", "poll: %s", strerror(errno));
 	if (read(src->wake_fd, &count, sizeof(count)) < 0)
 		return; /* nobody woke us: a lane, a frame, or time did */

@@ -10,8 +10,9 @@
 #include "common/log.h"
 #include "scheduler/source.h"
 
-#define SLICE_PAGES 1024u /* given back at once, while nothing is sent; at least a host page */
-#define HOLES	    64u	  /* slices that hold nothing, in a row */
+#define SLICE_PAGES 256u /* given back at once, while nothing is sent; at least a host page */
+#define HOLES	    64u	 /* slices that hold nothing, in a row */
+#define ASKED_NS    (20 * RF_NS_PER_MS) /* pages are asked for: one was, so lately */
 
 int rf_source_prepare_release(struct rf_source *src)
 {
@@ -192,15 +193,45 @@ static bool next_slice(struct rf_source *src, bool *gave)
 	return true;
 }
 
+/* A time as long as what was done took, or longer while pages are asked for. */
+static void rest_after(struct rf_source *src, uint64_t begin)
+{
+	uint64_t now = rf_now_ns(src->clock), took = now - begin;
+	bool asked =
+		atomic_load_explicit(&src->urgent.open, memory_order_relaxed) ||
+		atomic_load_explicit(&src->urgent.last_ns, memory_order_relaxed) + ASKED_NS > now;
+
+	src->release.next_ns = now + (asked ? 19 : 1) * took;
+}
+
+int rf_source_release_wait(struct rf_source *src)
+{
+	struct rf_release *rel = &src->release;
+	uint64_t now;
+
+	if (!rel->running || (rel->idle && !rel->run.count))
+		return -1;
+	now = rf_now_ns(src->clock);
+	return now >= rel->next_ns ? 1 : 1 + (int)((rel->next_ns - now) / RF_NS_PER_MS);
+}
+
 bool rf_source_release_some(struct rf_source *src)
 {
 	bool any = false, gave = false;
+	uint64_t begin;
 
-	for (unsigned n = 0; src->release.running && !gave && n < HOLES; n++) {
+	if (!src->release.running)
+		return false;
+	begin = rf_now_ns(src->clock);
+	if (begin < src->release.next_ns)
+		return false;
+	for (unsigned n = 0; !gave && n < HOLES; n++) {
 		if (!next_slice(src, &gave))
 			break;
 		any = true;
 	}
+	if (any)
+		rest_after(src, begin);
 	return any;
 }
 
@@ -219,6 +250,8 @@ static uint64_t skip_hole(const struct rf_src_region *r, const struct rf_page_ru
 
 void rf_source_release_rest(struct rf_source *src)
 {
+	uint64_t before = atomic_load(&src->count.released);
+
 	if (!src->release.running)
 		return;
 	for (uint32_t i = 0; i < src->nregions; i++) {
@@ -233,6 +266,7 @@ void rf_source_release_rest(struct rf_source *src)
 				(void)give_slice(src, i, &run);
 		}
 	}
-	rf_info("source", "%.1f MiB of memory given back",
-		(double)atomic_load(&src->count.released) / 1048576);
+	rf_info("source",
+		"%.1f MiB of memory given back, %.1f of them while pages were missing there",
+		(double)atomic_load(&src->count.released) / 1048576, (double)before / 1048576);
 }

@@ -9,7 +9,9 @@
  *                                  ▼ read it has completed, then its chunks are deregistered
  *
  * Owner: the scheduler thread, which does it a slice at a time when it has nothing to send, and
- * after each item it has sent. What is left goes when the link has been taken down.
+ * after each item it has sent; for half of its time at most, and for a twentieth while pages are
+ * asked for, since on a small host it is the processor that answers have to wait for. What is left
+ * goes when the link has been taken down.
  */
 #ifndef RF_SCHEDULER_RELEASE_H
 #define RF_SCHEDULER_RELEASE_H
@@ -36,6 +38,7 @@ struct rf_release {
 	bool pinned;		     /* by registration */
 	bool running;		     /* the guest runs there */
 	bool idle;		     /* nothing to take when it was last looked */
+	uint64_t next_ns;	     /* not before */
 	struct rf_release_map *maps; /* by region; NULL: off */
 	/* being given back */
 	uint32_t region;
@@ -52,6 +55,8 @@ void rf_source_begin_release(struct rf_source *src);
 int rf_source_take_landed(struct rf_source *src, const struct rf_frame *f);
 /* Gives back a slice. False: there is nothing to do for now. */
 bool rf_source_release_some(struct rf_source *src);
+/* ms until the next slice may be given back; -1: there is none. */
+int rf_source_release_wait(struct rf_source *src);
 /* All has landed and the link is down: gives back all that is left. */
 void rf_source_release_rest(struct rf_source *src);
 void rf_source_end_release(struct rf_source *src);
