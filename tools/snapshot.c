@@ -68,7 +68,8 @@ struct subject {
 	uint64_t start_ns, start_pages;	  /* it began to run */
 	uint64_t before_ns, before_pages; /* just before the snapshot */
 	uint64_t after_ns, after_pages;
-	struct control *control; /* NULL: none */
+	struct rf_snapshot_stats stats; /* of the last one */
+	struct control *control;	/* NULL: none */
 };
 
 /* For the signal handler, which only this thread runs: threads of guest and library block all. */
@@ -180,10 +181,10 @@ static struct json_object *guest_object(const struct subject *g)
 }
 
 /* sound: NULL as long as the guest runs on. */
-static void print_result(const struct snapshot_opts *o, const struct subject *g, bool verified,
-			 const bool *sound)
+static void print_result(const struct snapshot_opts *o, const struct subject *g,
+			 const struct snapshot_to *to, bool verified, const bool *sound)
 {
-	const struct rf_snapshot_stats *st = &desk.last;
+	const struct rf_snapshot_stats *st = &g->stats;
 	struct json_object *j, *guest;
 	char written[32];
 
@@ -192,13 +193,13 @@ static void print_result(const struct snapshot_opts *o, const struct subject *g,
 		if (st->status == RF_STATE_COMPLETED)
 			printf("snapshot %s: %s, pause %.1f ms, total %.0f ms, %llu write faults "
 			       "(p99 %.0f us)%s\n",
-			       desk.to.text, written, st->pause_time, st->total_time,
+			       to->text, written, st->pause_time, st->total_time,
 			       (unsigned long long)st->write_faults, st->write_fault_latency_p99,
 			       verified ? ", verified" : "");
 		fflush(stdout);
 		return;
 	}
-	j = snapshot_report_json(st, &desk.to);
+	j = snapshot_report_json(st, to);
 	guest = guest_object(g);
 	if (sound)
 		json_object_object_add(guest, "sound", json_object_new_boolean(*sound));
@@ -255,7 +256,7 @@ static void fill_config(const struct snapshot_opts *o, struct subject *g,
 	};
 }
 
-/* One of the guest as it runs. The desk has its statistics afterwards. */
+/* One of the guest as it runs; how it ended is in g->stats. */
 static int take_one(const struct snapshot_opts *o, struct subject *g, const struct snapshot_to *to)
 {
 	struct rf_snapshot_cfg cfg;
@@ -269,7 +270,7 @@ static int take_one(const struct snapshot_opts *o, struct subject *g, const stru
 	if (rc == RF_OK)
 		rc = rf_snapshot_add_region(s, &ram);
 	if (rc != RF_OK) {
-		snapshot_desk_fail(&desk, rf_err_str(rc));
+		snapshot_desk_fail(&desk, rf_err_str(rc), &g->stats);
 		tell_state(g, RF_STATE_FAILED);
 		rf_snapshot_delete(&s);
 		return rc;
@@ -283,7 +284,7 @@ static int take_one(const struct snapshot_opts *o, struct subject *g, const stru
 	rc = rf_snapshot_run(s);
 	note(g, &g->after_ns, &g->after_pages);
 	running = NULL;
-	snapshot_desk_end(&desk);
+	snapshot_desk_end(&desk, &g->stats);
 	rf_snapshot_delete(&s);
 	return rc;
 }
@@ -307,7 +308,7 @@ static int take_and_check(const struct snapshot_opts *o, struct subject *g,
 	bool verified = rc == RF_OK && o->verify && verify(o, g, to);
 	bool sound = check_survivor(g, o->run_after);
 
-	print_result(o, g, verified, &sound);
+	print_result(o, g, to, verified, &sound);
 	if (rc == RF_ERR_CANCELLED)
 		fprintf(stderr, "ramferry snapshot: cancelled; the guest %s\n",
 			sound ? "ran on unharmed" : "is not sound");
@@ -328,7 +329,7 @@ static int take_asked(const struct snapshot_opts *o, struct subject *g, struct s
 	while (to->text[0] || snapshot_desk_wait(&desk, &interrupted, to)) {
 		taken += take_one(o, g, to) == RF_OK;
 		tried++;
-		print_result(o, g, false, NULL);
+		print_result(o, g, to, false, NULL);
 		g->start_ns = g->after_ns;
 		g->start_pages = g->after_pages;
 		to->text[0] = 0;

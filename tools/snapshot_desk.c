@@ -84,21 +84,23 @@ void snapshot_desk_begin(struct snapshot_desk *d, struct rf_snapshot *s,
 	pthread_mutex_unlock(&d->lock);
 }
 
-void snapshot_desk_end(struct snapshot_desk *d)
+void snapshot_desk_end(struct snapshot_desk *d, struct rf_snapshot_stats *st)
 {
 	pthread_mutex_lock(&d->lock);
 	rf_snapshot_stats(d->now, &d->last);
 	d->now = NULL;
 	d->asked = false;
+	*st = d->last;
 	pthread_mutex_unlock(&d->lock);
 }
 
-void snapshot_desk_fail(struct snapshot_desk *d, const char *why)
+void snapshot_desk_fail(struct snapshot_desk *d, const char *why, struct rf_snapshot_stats *st)
 {
 	pthread_mutex_lock(&d->lock);
 	d->last = (struct rf_snapshot_stats){.size = sizeof(d->last), .status = RF_STATE_FAILED};
 	snprintf(d->last.error_desc, sizeof(d->last.error_desc), "%s", why);
 	d->asked = false;
+	*st = d->last;
 	pthread_mutex_unlock(&d->lock);
 }
 

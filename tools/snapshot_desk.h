@@ -51,10 +51,10 @@ bool snapshot_desk_wait(struct snapshot_desk *d, const volatile sig_atomic_t *st
 			struct snapshot_to *to);
 void snapshot_desk_begin(struct snapshot_desk *d, struct rf_snapshot *s,
 			 const struct snapshot_to *to);
-/* It is over, and may be deleted. */
-void snapshot_desk_end(struct snapshot_desk *d);
+/* It is over, and may be deleted; *st is how it ended. The next one may be asked for at once. */
+void snapshot_desk_end(struct snapshot_desk *d, struct rf_snapshot_stats *st);
 /* There is none: it could not even be begun. */
-void snapshot_desk_fail(struct snapshot_desk *d, const char *why);
+void snapshot_desk_fail(struct snapshot_desk *d, const char *why, struct rf_snapshot_stats *st);
 
 void control_target_desk(struct control_target *t, struct snapshot_desk *d);
 
