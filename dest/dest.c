@@ -260,8 +260,11 @@ void rf_dest_delete(struct rf_dest **dp)
 		return;
 	rf_ctrl_listener_close(&d->listener);
 	/* A lost guest's threads wait in this memory: unmapped, it would let them run into it. */
-	for (uint32_t i = 0; i < d->nregions && !d->post.armed; i++)
-		rf_dst_region_fini(&d->regions[i]);
+	for (uint32_t i = 0; i < d->nregions; i++)
+		if (d->post.armed)
+			rf_dst_region_abandon(&d->regions[i]);
+		else
+			rf_dst_region_fini(&d->regions[i]);
 	free(d->regions);
 	free(d->by_source);
 	free(d->reply);

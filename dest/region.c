@@ -107,20 +107,25 @@ int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spe
 	return RF_OK;
 }
 
+void rf_dst_region_abandon(struct rf_dst_region *r)
+{
+	free(r->chunks);
+	r->chunks = NULL;
+	rf_bitmap_fini(&r->free);
+}
+
 void rf_dst_region_fini(struct rf_dst_region *r)
 {
+	rf_dst_region_abandon(r);
 	if (r->guest_view)
 		munmap(r->guest_view, r->len);
 	if (r->landing)
 		munmap(r->landing, r->len);
 	if (r->memfd >= 0)
 		close(r->memfd);
-	free(r->chunks);
-	rf_bitmap_fini(&r->free);
 	r->guest_view = NULL;
 	r->landing = NULL;
 	r->memfd = -1;
-	r->chunks = NULL;
 }
 
 int rf_dst_region_make_chunks(struct rf_dst_region *r, uint64_t chunk_size)

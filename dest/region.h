@@ -44,6 +44,8 @@ struct rf_dst_region {
 /* Checks spec and makes the memory. RF_ERR_INVALID, RF_ERR_NO_MEMORY, RF_ERR_SYSTEM (logged). */
 int rf_dst_region_init(struct rf_dst_region *r, const struct rf_dest_region *spec);
 void rf_dst_region_fini(struct rf_dst_region *r);
+/* Frees what belongs to it but for the memory and its file, which stay for whoever is in there. */
+void rf_dst_region_abandon(struct rf_dst_region *r);
 
 int rf_dst_region_make_chunks(struct rf_dst_region *r, uint64_t chunk_size);
 /* Registers a chunk for remote writing unless it is; its key. */
