@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "common/wire.h"
 #include "tools/common.h"
@@ -57,6 +58,8 @@ int main(int argc, char **argv)
 	/* libfabric's sockets sleep at once; the library cannot set this, others may read the
 	 * environment meanwhile (docs/architecture.md, Transport). */
 	setenv("FI_SOCKETS_PE_WAITTIME", "0", 0);
+	/* What the demo starts would be listed as "exe", after the link it is started by. */
+	prctl(PR_SET_NAME, "ramferry");
 	if (!name) {
 		print_help(stderr);
 		return EXIT_USAGE;
