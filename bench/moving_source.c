@@ -74,6 +74,7 @@ static int move(struct home *h, uint16_t port, uint64_t len)
 		.link_timeout = (uint32_t)o->link_timeout,
 		.odp = o->odp,
 		.mode = RF_MODE_POSTCOPY,
+		.bulk_lanes = (unsigned)o->bulk_lanes,
 		.urgent_lanes = (unsigned)o->want.urgent_lanes,
 		.urgent_window = window_of(h),
 		.max_postcopy_bandwidth = h->bulk == MOVING_IDLE ? CRAWL : 0,

@@ -44,6 +44,7 @@ struct bench_opts {
 	uint64_t ib_port, link_timeout;
 	bool self, event, odp;
 	const char *raw_completion, *poll_mode;
+	uint64_t bulk_lanes; /* rf_urgent_lat: the client's */
 	struct bench_params want;
 	bool json, help;
 	const char *log_level;

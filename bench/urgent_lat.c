@@ -52,6 +52,8 @@ static const struct rf_opt table[] = {
 	RF_OPT_SIZE(struct bench_opts, want.bulk, "bulk", 0, "SIZE", "256M",
 		"memory that is pushed beside the faults of one migration",
 		.min = 1u << 20, .max = 1ull << 40),
+	RF_OPT_UINT(struct bench_opts, bulk_lanes, "bulk-lanes", 0, "N", "1",
+		"lanes it is pushed on", .min = 1, .max = RF_WIRE_MAX_LANES),
 	RF_OPT_SIZE(struct bench_opts, want.memory, "memory", 'm', "SIZE", "64M",
 		"most memory that is touched in one migration; then there is another",
 		.min = 1u << 20, .max = 1ull << 36),
