@@ -38,28 +38,28 @@ static int connect_ctrl(struct rf_source *src)
 	return rf_source_fail(src, rc, "%s", words.text[0] ? words.text : rf_err_str(rc));
 }
 
-/* One of protocol 1.0 takes a probe for an error, and waits no longer. */
-static int check_peer_knows_probe(struct rf_source *src)
+/* Fails if the destination speaks a protocol before 1.minor, `which` is why that will not do. */
+static int need_minor(struct rf_source *src, uint16_t minor, const char *which)
 {
-	if (!src->probe || rf_ctrl_peer_minor(src->ctrl) >= 1)
+	if (rf_ctrl_peer_minor(src->ctrl) >= minor)
 		return RF_OK;
-	return rf_source_fail(src, RF_ERR_VERSION,
-			      "destination %s speaks protocol %d.%u, which cannot be probed "
-			      "(from 1.1 on); use a newer ramferry there",
-			      rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR,
-			      rf_ctrl_peer_minor(src->ctrl));
+	return rf_source_fail(
+		src, RF_ERR_VERSION,
+		"destination %s speaks protocol %d.%u, which %s (from %d.%u on); use a "
+		"newer ramferry there",
+		rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR, rf_ctrl_peer_minor(src->ctrl), which,
+		RF_WIRE_MAJOR, minor);
 }
 
-/* One that knows no snapshots would take it for a guest that is to move. */
-static int check_peer_knows_snapshot(struct rf_source *src)
+static int check_peer(struct rf_source *src)
 {
-	if (!src->snapshot || rf_ctrl_peer_minor(src->ctrl) >= 4)
-		return RF_OK;
-	return rf_source_fail(src, RF_ERR_VERSION,
-			      "destination %s speaks protocol %d.%u, which knows no snapshots "
-			      "(from 1.4 on); use a newer ramferry there",
-			      rf_ctrl_peer(src->ctrl), RF_WIRE_MAJOR,
-			      rf_ctrl_peer_minor(src->ctrl));
+	/* One of protocol 1.0 takes a probe for an error, and waits no longer. */
+	if (src->probe)
+		return need_minor(src, 1, "cannot be probed");
+	/* One that knows no snapshots would take it for a guest that is to move. */
+	if (src->snapshot)
+		return need_minor(src, 4, "knows no snapshots");
+	return RF_OK;
 }
 
 /* One that knows no hints would take the word for an error; then all pages are sent. */
@@ -188,9 +188,7 @@ int rf_source_connect(struct rf_source *src)
 	int rc = connect_ctrl(src);
 
 	if (rc == RF_OK)
-		rc = check_peer_knows_probe(src);
-	if (rc == RF_OK)
-		rc = check_peer_knows_snapshot(src);
+		rc = check_peer(src);
 	if (rc == RF_OK)
 		agree_on_hints(src);
 	if (rc == RF_OK)

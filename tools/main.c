@@ -25,7 +25,7 @@ static const struct {
 	{"demo", cmd_demo, "move a self-checking guest between two processes of this host"},
 	{"send", cmd_send, "run a built-in guest and move it to a destination"},
 	{"receive", cmd_receive, "wait for a guest and run it"},
-	{"snapshot", cmd_snapshot, "write a running guest's memory to a file while it runs on"},
+	{"snapshot", cmd_snapshot, "save a guest to a file or another host while it runs on"},
 	{"restore", cmd_restore, "run a guest from such a file"},
 	{"status", cmd_status, "show a migration while it runs (--control PATH)"},
 	{"control", cmd_control, "steer it: cancel, postcopy, set"},
