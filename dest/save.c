@@ -15,6 +15,7 @@
 #include "common/extent.h"
 #include "common/image_writer.h"
 #include "common/log.h"
+#include "common/zero.h"
 #include "dest/dest.h"
 
 #define PIECE_PAGES 128u
@@ -26,6 +27,7 @@ struct saving {
 	struct rf_dest *d;
 	const struct rf_dst_region *r;
 	unsigned region;
+	rf_zero_fn is_zero;
 	unsigned steps;	  /* since the file and the source were looked at */
 	uint64_t last_ns; /* a write came to its end */
 	struct rf_log_capture words;
@@ -103,13 +105,6 @@ static int write_piece(struct saving *s, uint64_t first, uint64_t n)
 	return rc;
 }
 
-static bool is_zero(const uint8_t *page)
-{
-	static const uint8_t zeros[RF_PAGE_SIZE];
-
-	return !memcmp(page, zeros, RF_PAGE_SIZE);
-}
-
 /* Memory that was registered may be there and zero all the same. */
 static int save_extent(void *arg, uint64_t offset, uint64_t len)
 {
@@ -122,7 +117,7 @@ static int save_extent(void *arg, uint64_t offset, uint64_t len)
 		const uint8_t *at = s->r->landing + page * RF_PAGE_SIZE;
 		uint64_t n = 0;
 
-		while (page + n < end && n < PIECE_PAGES && !is_zero(at + n * RF_PAGE_SIZE))
+		while (page + n < end && n < PIECE_PAGES && !s->is_zero(at + n * RF_PAGE_SIZE))
 			n++;
 		if (n)
 			rc = write_piece(s, page, n);
@@ -195,7 +190,7 @@ int rf_dest_save_open(struct rf_dest *d)
 
 int rf_dest_save_write(struct rf_dest *d)
 {
-	struct saving s = {.d = d};
+	struct saving s = {.d = d, .is_zero = rf_zero_select()};
 	int rc;
 
 	rf_log_capture_begin(&s.words);

@@ -16,8 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/zero.h"
 #include "scheduler/dirty_map.h"
-#include "scheduler/zero.h"
 
 struct rf_src_region;
 

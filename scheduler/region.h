@@ -14,8 +14,8 @@
 
 #include <ramferry/region.h>
 
+#include "common/zero.h"
 #include "scheduler/dirty_map.h"
-#include "scheduler/zero.h"
 #include "transport/transport.h"
 
 enum rf_chunk_state {

@@ -26,10 +26,10 @@
 
 #include "common/bitmap.h"
 #include "common/histogram.h"
+#include "common/zero.h"
 #include "scheduler/pacer.h"
 #include "scheduler/snapshot_queue.h"
 #include "scheduler/snapshot_sink.h"
-#include "scheduler/zero.h"
 
 #define RF_SNAP_PIECE	     (256u << 10) /* a buffer of the saver: 64 pages, a word of todo */
 #define RF_SNAP_BUFS	     16u

@@ -15,9 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/zero.h"
 #include "scheduler/claim.h"
 #include "scheduler/request.h"
-#include "scheduler/zero.h"
 #include "transport/poll_plan.h"
 
 struct rf_src_region;

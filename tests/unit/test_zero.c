@@ -5,7 +5,7 @@
 
 #include <ramferry/region.h>
 
-#include "scheduler/zero.h"
+#include "common/zero.h"
 
 #define PAGE ((size_t)RF_PAGE_SIZE)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Is a page all zeros? AVX2 where the CPU has it, plain C otherwise; chosen once at run time. */
-#ifndef RF_SCHEDULER_ZERO_H
-#define RF_SCHEDULER_ZERO_H
+#ifndef RF_COMMON_ZERO_H
+#define RF_COMMON_ZERO_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "scheduler/zero.h"
+#include "common/zero.h"
 
 #include <stdint.h>
 
