@@ -103,9 +103,14 @@ struct rf_window rf_source_window(struct rf_source *src)
 						memory_order_relaxed),
 		.now_ns = rf_now_ns(src->clock),
 	};
+	bool squeezed = in.open || in.last_ns > src->path.sample_ns;
 	struct rf_window w;
 
-	in.rate = rf_link_rate_note(&src->link_rate, in.now_ns, src->bulk.completed);
+	rf_path_note(&src->path, in.now_ns, src->bulk.completed, rf_bulk_inflight(&src->bulk),
+		     squeezed);
+	in.rate = src->path.rate;
+	in.rtt_ns = src->path.rtt_ns;
+	in.probing = rf_path_probing(&src->path);
 	w = rf_window_decide(&cfg, &in, src->cursor.piece_pages * RF_PAGE_SIZE);
 	if (w.bytes != src->window) {
 		src->window = w.bytes;

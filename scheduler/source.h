@@ -40,6 +40,7 @@
 #include "scheduler/ladder.h"
 #include "scheduler/limiter.h"
 #include "scheduler/pacer.h"
+#include "scheduler/path.h"
 #include "scheduler/region.h"
 #include "scheduler/release.h"
 #include "scheduler/sync.h"
@@ -138,9 +139,9 @@ struct rf_source {
 	struct rf_limiter_member share; /* of cfg.limiter; likewise */
 	uint64_t idle_ns;		/* of this round: what kept it waiting was not the link */
 	uint64_t window;		/* bytes, as last decided */
-	struct rf_link_rate link_rate;
-	int sleep_ms;	      /* when to look again though nothing came; 0: as usual */
-	bool throttle_broken; /* the guest refused */
+	struct rf_path path;		/* to the destination */
+	int sleep_ms;			/* when to look again though nothing came; 0: as usual */
+	bool throttle_broken;		/* the guest refused */
 	uint64_t pause_ns;
 	/* Bandwidth; of the first round apart, in which the destination's memory is made. */
 	struct rf_rate cold_rate, rate;

@@ -8,14 +8,16 @@
  * window doubles step by step, so that a guest that faults again and again does not meet a full
  * pipe each time.
  *
- * On a link whose rate is known neither window is larger than what the link carries in the time
- * it may cost an answer: the urgent one RF_WINDOW_DELAY_NS, the full one, which the first fault
- * after a quiet time meets, RF_WINDOW_FULL_DELAY_NS. An urgent window as large as the full one
- * switches all this off.
+ * Neither window is larger than the link needs: the urgent one is at most what it carries in
+ * RF_WINDOW_DELAY_NS, the full one, which the first fault after a quiet time meets, what it carries
+ * in its round trip and RF_WINDOW_FULL_DELAY_NS (or another round trip). As long as the link is not
+ * known (path.h) it is taken for a slow one: what floods it at first would stand before each answer
+ * until it is through. An urgent window as large as the full one switches all this off.
  */
 #ifndef RF_SCHEDULER_WINDOW_H
 #define RF_SCHEDULER_WINDOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct rf_window_cfg {
@@ -29,31 +31,21 @@ struct rf_window_cfg {
 #define RF_WINDOW_DELAY_NS	500000u
 #define RF_WINDOW_FULL_DELAY_NS 4000000u
 #define RF_WINDOW_FULL_MIN	(64u << 10) /* bytes: less would not keep a fast link busy */
+#define RF_WINDOW_PIECE_MIN	(16u << 10) /* bytes: where four are smaller, two fit in */
 
 struct rf_window_in {
 	uint32_t open; /* requests taken and not answered in full */
 	uint64_t now_ns;
 	uint64_t last_ns; /* when a request last came or was answered; 0: never */
 	uint64_t rate;	  /* bytes a second the link carries; 0: not known */
+	uint64_t rtt_ns;  /* its round trip; 0: not known */
+	bool probing;	  /* one write at a time, to find that out */
 };
 
 struct rf_window {
 	uint64_t bytes; /* bulk in flight, at most */
 	uint64_t piece; /* one write, at most; whole pages, at least one */
 };
-
-/*
- * What the link carries, by the bytes that are done: the best of the last seconds, because a
- * small window, a limit or a busy peer only ever make it look slower than it is.
- */
-struct rf_link_rate {
-	uint64_t since_ns, bytes; /* of the sample under way */
-	uint64_t best;		  /* bytes a second; 0: not known */
-};
-#define RF_LINK_RATE_SAMPLE_NS 10000000u /* long enough for completions that come in bursts */
-
-/* bytes: done since the beginning of time. Returns best. */
-uint64_t rf_link_rate_note(struct rf_link_rate *r, uint64_t now_ns, uint64_t bytes);
 
 struct rf_window rf_window_decide(const struct rf_window_cfg *cfg, const struct rf_window_in *in,
 				  uint64_t piece);

@@ -173,6 +173,7 @@ static void make_source(struct mv *m)
 		.free_hints = m->cfg.free_hints,
 		.release_ram = m->cfg.release_ram,
 		.postcopy_after = m->cfg.postcopy_after,
+		.urgent_window = m->cfg.no_window ? UINT32_MAX : 0,
 		.timeout = m->cfg.timeout,
 		/* a guest that writes as fast as it can ends on a slow machine, too */
 		.downtime_limit = m->cfg.writer ? 2000 : 0,
@@ -246,8 +247,11 @@ static void need_uffd(const char *name, int (*open_it)(int *fd), const char *how
 
 void mv_need(const struct mv_cfg *cfg)
 {
+	struct mv_cfg full = *cfg;
+
+	fill_defaults(&full);
 	if (cfg->mixed || cfg->huge)
-		need_huge_pages(cfg);
+		need_huge_pages(&full);
 	if (cfg->mode != RF_MODE_PRECOPY)
 		need_uffd(cfg->name, rf_uffd_open_full, "the right to use userfaultfd (root)");
 	if (cfg->tracker == MV_UFFD_WP)

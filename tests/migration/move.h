@@ -98,6 +98,7 @@ struct mv_cfg {
 	bool release_ram; /* what the guest held when it was paused is kept, to compare */
 	unsigned postcopy_after;
 	uint32_t timeout, link_timeout;
+	bool no_window; /* the push does not wait for what is on its way */
 	uint64_t max_bandwidth;
 	struct rf_limiter *limiter;
 	bool hot_in_order, auto_converge;

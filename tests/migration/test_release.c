@@ -260,6 +260,7 @@ static void no_page_goes_before_it_has_landed(void **state)
 	cfg.lanes = 2;
 	cfg.piece_size = cfg.huge ? 0 : 64 << 10;
 	cfg.release_ram = true;
+	cfg.no_window = true;
 	cfg.hub = (struct rf_mem_hub_cfg){.scripted = true, .script = hold_lanes, .depth = 1024};
 	cfg.hook = hold_from_pause;
 	mv_need(&cfg);

@@ -30,6 +30,7 @@ static void begin(const char *what, uint16_t minor, struct rf_mem_hub_cfg hub)
 		.chunk_size = MIB,
 		.content = MV_DATA,
 		.release_ram = true,
+		.no_window = true, /* writes are held, and yet all are posted */
 		.hub = hub,
 		.who = MV_SRC_ALONE,
 	};

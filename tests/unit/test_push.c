@@ -76,6 +76,7 @@ static int set_up(void **state)
 	p.src.nregions = REGIONS;
 	p.src.cfg.chunk_size = MEM;
 	p.src.cfg.follow_faults = 1;
+	p.src.cfg.urgent_window = UINT32_MAX; /* off: nothing waits for the wire */
 	p.src.bulk = p.wire.bulk;
 	rf_cursor_init(&p.src.cursor, p.regions, REGIONS, MEM / RF_PAGE_SIZE, PIECE_PAGES);
 	return 0;
