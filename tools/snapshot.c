@@ -7,12 +7,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/size.h"
 #include "tools/common.h"
 #include "tools/control.h"
 #include "tools/snapshot_desk.h"
-#include "tools/snapshot_verify.h"
+#include "tools/snapshot_subject.h"
 
 struct snapshot_opts {
 	struct guest_opts guest;
@@ -60,18 +59,6 @@ static const struct rf_opt table[] = {
 	RF_OPT_END,
 };
 
-/* A guest and how much it had written when. */
-struct subject {
-	struct rf_vm *vm;
-	bool verify;
-	struct paused_copy copy;
-	uint64_t start_ns, start_pages;	  /* it began to run */
-	uint64_t before_ns, before_pages; /* just before the snapshot */
-	uint64_t after_ns, after_pages;
-	struct rf_snapshot_stats stats; /* of the last one */
-	struct control *control;	/* NULL: none */
-};
-
 /* For the signal handler, which only this thread runs: threads of guest and library block all. */
 static struct rf_snapshot *volatile running;
 static volatile sig_atomic_t interrupted;
@@ -98,38 +85,6 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int pause_subject(void *arg)
-{
-	return rf_vm_ops.pause(((struct subject *)arg)->vm);
-}
-
-static int resume_subject(void *arg)
-{
-	return rf_vm_ops.resume(((struct subject *)arg)->vm);
-}
-
-static int save_subject(void *arg, void **buf, size_t *len)
-{
-	struct subject *g = arg;
-	struct rf_region ram;
-	int rc = rf_vm_ops.save_state(g->vm, buf, len);
-
-	if (rc != RF_OK || !g->verify)
-		return rc;
-	rf_vm_region(g->vm, &ram);
-	if (paused_copy_take(&g->copy, &ram, *buf, *len))
-		return RF_OK;
-	free(*buf);
-	return RF_ERR_GUEST;
-}
-
-static const struct rf_guest_ops subject_ops = {
-	.size = sizeof(struct rf_guest_ops),
-	.pause = pause_subject,
-	.resume = resume_subject,
-	.save_state = save_subject,
-};
-
 static void tell_state(const struct subject *g, enum rf_state state)
 {
 	const struct rf_stats st = {.size = sizeof(st), .status = state};
@@ -154,32 +109,6 @@ static void show_progress(void *arg, const struct rf_snapshot_stats *st)
 		fprintf(stderr, "\n");
 }
 
-/* Bytes a second of pages the guest wrote between two moments. */
-static double write_rate(uint64_t pages0, uint64_t ns0, uint64_t pages1, uint64_t ns1)
-{
-	return ns1 > ns0 ? (double)(pages1 - pages0) * RF_PAGE_SIZE * 1e9 / (double)(ns1 - ns0) : 0;
-}
-
-static void add_rate(struct json_object *o, const char *name, double rate)
-{
-	char text[40];
-
-	snprintf(text, sizeof(text), "%.3f", rate);
-	json_object_object_add(o, name, json_object_new_double_s(rate, text));
-}
-
-static struct json_object *guest_object(const struct subject *g)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_object_object_add(o, "kind", json_object_new_string(rf_vm_kind(g->vm)));
-	add_rate(o, "write-rate-before",
-		 write_rate(g->start_pages, g->start_ns, g->before_pages, g->before_ns));
-	add_rate(o, "write-rate-during",
-		 write_rate(g->before_pages, g->before_ns, g->after_pages, g->after_ns));
-	return o;
-}
-
 /* sound: NULL as long as the guest runs on. */
 static void print_result(const struct snapshot_opts *o, const struct subject *g,
 			 const struct snapshot_to *to, bool verified, const bool *sound)
@@ -200,7 +129,7 @@ static void print_result(const struct snapshot_opts *o, const struct subject *g,
 		return;
 	}
 	j = snapshot_report_json(st, to);
-	guest = guest_object(g);
+	guest = subject_json(g);
 	if (sound)
 		json_object_object_add(guest, "sound", json_object_new_boolean(*sound));
 	json_object_object_add(j, "strategy", json_object_new_string(o->strategy));
@@ -208,25 +137,6 @@ static void print_result(const struct snapshot_opts *o, const struct subject *g,
 	json_object_object_add(j, "guest", guest);
 	print_json_line(j);
 	json_object_put(j);
-}
-
-static void note(const struct subject *g, uint64_t *ns, uint64_t *pages)
-{
-	*ns = rf_now_ns(&rf_clock_monotonic);
-	*pages = rf_vm_pages_written(g->vm);
-}
-
-/* The guest must be sound afterwards however the snapshot ended. */
-static bool check_survivor(struct subject *g, uint64_t run_after)
-{
-	const volatile sig_atomic_t go_on = 0;
-	struct watched_vm w = {.vm = g->vm};
-	char desc[256];
-
-	if (run_and_check(&w, rf_vm_passes(g->vm), run_after, 60000, &go_on, desc, sizeof(desc)))
-		return true;
-	fprintf(stderr, "ramferry snapshot: the guest: %s\n", desc);
-	return false;
 }
 
 static void fill_config(const struct snapshot_opts *o, struct subject *g,
@@ -280,9 +190,9 @@ static int take_one(const struct snapshot_opts *o, struct subject *g, const stru
 	tell_state(g, RF_STATE_SETUP); /* the end of this one is another than of that before */
 	if (interrupted)
 		rf_snapshot_cancel(s);
-	note(g, &g->before_ns, &g->before_pages);
+	subject_note(g, &g->before_ns, &g->before_pages);
 	rc = rf_snapshot_run(s);
-	note(g, &g->after_ns, &g->after_pages);
+	subject_note(g, &g->after_ns, &g->after_pages);
 	running = NULL;
 	snapshot_desk_end(&desk, &g->stats);
 	rf_snapshot_delete(&s);
@@ -306,7 +216,7 @@ static int take_and_check(const struct snapshot_opts *o, struct subject *g,
 {
 	int rc = take_one(o, g, to);
 	bool verified = rc == RF_OK && o->verify && verify(o, g, to);
-	bool sound = check_survivor(g, o->run_after);
+	bool sound = subject_is_sound(g, o->run_after);
 
 	print_result(o, g, to, verified, &sound);
 	if (rc == RF_ERR_CANCELLED)
@@ -334,7 +244,7 @@ static int take_asked(const struct snapshot_opts *o, struct subject *g, struct s
 		g->start_pages = g->after_pages;
 		to->text[0] = 0;
 	}
-	sound = check_survivor(g, o->run_after);
+	sound = subject_is_sound(g, o->run_after);
 	if (!o->out.json) {
 		printf("%u of %u snapshots taken; the guest is %ssound\n", taken, tried,
 		       sound ? "" : "not ");
@@ -371,7 +281,7 @@ static int run(const struct snapshot_opts *o, struct snapshot_to *to)
 	catch_signals(); /* who can open the socket may send signals, too */
 	if (start_control(o, &g.control) && rf_vm_new(&vm_cfg, &g.vm) == RF_OK &&
 	    rf_vm_ops.resume(g.vm) == RF_OK) {
-		note(&g, &g.start_ns, &g.start_pages);
+		subject_note(&g, &g.start_ns, &g.start_pages);
 		for (uint64_t t = 0; t < o->run_before && !interrupted; t += 5)
 			usleep(5000);
 		rc = o->hold ? take_asked(o, &g, to) : take_and_check(o, &g, to);
