@@ -43,6 +43,24 @@ int rf_vm_state_machine(const void *state, size_t len, struct rf_vm_cfg *cfg)
 	return RF_ERR_NOT_FOUND;
 }
 
+/* A vCPU that KVM could not run has no state that could run elsewhere. What the program found wrong
+ * is in its memory and moves with it. Only for a paused guest. */
+static bool has_dead_vcpu(struct rf_vm *vm)
+{
+	bool dead = false;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->cfg.vcpus; i++) {
+		if (!vm->vcpu[i].death[0])
+			continue;
+		rf_err_log("guest", "vCPU %u died here before it could be saved: %s", i,
+			   vm->vcpu[i].death);
+		dead = true;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return dead;
+}
+
 static int save_vm(void *arg, void **buf, size_t *len)
 {
 	struct rf_vm *vm = arg;
@@ -52,6 +70,8 @@ static int save_vm(void *arg, void **buf, size_t *len)
 
 	if (rc)
 		return rc;
+	if (has_dead_vcpu(vm))
+		return RF_ERR_GUEST;
 	rf_blob_begin(&w);
 	rc = vm->kind->save(vm, &w);
 	if (rc) {

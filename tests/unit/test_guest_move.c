@@ -119,6 +119,29 @@ static void halted_guest_is_ill_on_the_destination_too(void **state)
 	drop_memory(&m);
 }
 
+/* Without page tables, code and handlers a virtual processor is at its end. */
+static void dead_guest_is_not_saved(void **state)
+{
+	const struct guest_case *c = *state;
+	struct rf_region r;
+	char desc[256] = "";
+	void *buf = NULL;
+	size_t len = 0;
+
+	need_guest(c);
+	struct rf_vm *vm = new_guest(c);
+	rf_vm_region(vm, &r);
+	memset(r.addr, 0, r.len);
+	assert_int_equal(rf_vm_ops.resume(vm), RF_OK);
+	while (rf_vm_health(vm, desc, sizeof(desc)) == RF_OK)
+		sleep_ms(1);
+	assert_non_null(strstr(desc, "vCPU 0: "));
+	assert_int_equal(rf_vm_ops.pause(vm), RF_OK);
+	assert_int_equal(rf_vm_ops.save_state(vm, &buf, &len), RF_ERR_GUEST);
+	assert_null(buf);
+	rf_vm_delete(&vm);
+}
+
 /* One precopy; the guest is paused at its end. */
 static void precopy(struct rf_vm *vm, const struct rf_tracker *t, const struct rf_region *r,
 		    struct guest_memory *m)
@@ -259,6 +282,9 @@ int main(void)
 		if (rows[i].vcpus == 1 || !strcmp(rows[i].name, "kvm, uffd-wp, 4 vCPUs"))
 			add_rows(&g, memory_of_huge_pages_is_the_same, &rows[i], 1);
 	add_rows(&g, full_ring_loses_nothing, &rows[2], 1);
+	for (size_t i = 0; i < COUNT_OF(rows); i++)
+		if (!strcmp(rows[i].kind, "kvm") && rows[i].vcpus == 1)
+			add_rows(&g, dead_guest_is_not_saved, &rows[i], 1);
 	add_rows(&g, halted_guest_is_ill_on_the_destination_too, rows, COUNT_OF(rows));
 	return run_guest_tests("test_guest_move", &g);
 }
