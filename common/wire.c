@@ -32,6 +32,8 @@ static const char *const type_names[RF_WIRE_TYPE_COUNT] = {
 	[RF_WIRE_MISSING] = "missing",
 	[RF_WIRE_FREE] = "free",
 	[RF_WIRE_LANDED] = "landed",
+	[RF_WIRE_TRIAL] = "trial",
+	[RF_WIRE_TRIAL_SEEN] = "trial-seen",
 	[RF_WIRE_POSTCOPY] = "postcopy",
 	[RF_WIRE_POSTCOPY_DONE] = "postcopy-done",
 };
@@ -159,4 +161,18 @@ int rf_wire_get_u64(const void *p, size_t len, uint64_t *v)
 int rf_wire_get_empty(const void *p, size_t len)
 {
 	return len ? RF_ERR_PROTOCOL : RF_OK;
+}
+
+void rf_wire_put_trial(struct rf_wbuf *b, uint32_t bytes)
+{
+	uint8_t *p = put_room(b, bytes);
+
+	if (p)
+		memset(p, 0, bytes);
+}
+
+int rf_wire_get_trial(const void *p, size_t len)
+{
+	(void)p;
+	return len ? RF_OK : RF_ERR_PROTOCOL;
 }

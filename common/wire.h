@@ -24,7 +24,7 @@
 #define RF_WIRE_MAGIC "RAMFERRY"
 #define RF_WIRE_MAJOR 1
 /* 1: RF_HELLO_PROBE; 2: RF_HELLO_FREE_HINTS; 3: RF_HELLO_LANDED; 4: RF_HELLO_SNAPSHOT */
-#define RF_WIRE_MINOR	      4
+#define RF_WIRE_MINOR	      5
 #define RF_WIRE_PREAMBLE_SIZE 16
 #define RF_WIRE_FRAME_HEADER  8
 #define RF_WIRE_MAX_PAYLOAD   (1u << 20)
@@ -69,6 +69,8 @@ enum rf_wire_type {
 	RF_WIRE_POSTCOPY_DONE, /* D→S: every page is in place */
 	RF_WIRE_FREE,	       /* S→D, wire_postcopy.h */
 	RF_WIRE_LANDED,	       /* D→S */
+	RF_WIRE_TRIAL, /* S→D, to peers from 1.5 on: as long as device state, means nothing */
+	RF_WIRE_TRIAL_SEEN, /* D→S */
 	RF_WIRE_TYPE_COUNT,
 };
 
@@ -253,6 +255,9 @@ void rf_wire_put_u64(struct rf_wbuf *b, uint64_t v);
 int rf_wire_get_u64(const void *p, size_t len, uint64_t *v);
 /* REGIONS_ACK, DIGEST_END, STATE_LOADED, RUN, RUNNING, CANCEL have no payload. */
 int rf_wire_get_empty(const void *p, size_t len);
+/* Whatever it is, but something; zeros when we send it. */
+void rf_wire_put_trial(struct rf_wbuf *b, uint32_t bytes);
+int rf_wire_get_trial(const void *p, size_t len);
 
 /* DIGEST: region, first block, then 64-bit digests. */
 void rf_wire_begin_digest(struct rf_wbuf *b, uint32_t region, uint64_t first);

@@ -147,6 +147,7 @@ int rf_dest_send(struct rf_dest *d, uint32_t type, const void *payload, uint32_t
 int rf_dest_take_key_req(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_zero(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_round_end(struct rf_dest *d, const struct rf_frame *f);
+int rf_dest_take_trial(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_digest(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_digest_end(struct rf_dest *d, const struct rf_frame *f);
 int rf_dest_take_state(struct rf_dest *d, const struct rf_frame *f);

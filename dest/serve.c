@@ -28,6 +28,7 @@ static const struct {
 	[RF_WIRE_FREE] = {IN(RF_DST_PAUSED), rf_dest_take_free},
 	[RF_WIRE_MISSING] = {IN(RF_DST_PAUSED), rf_dest_take_missing},
 	[RF_WIRE_POSTCOPY] = {IN(RF_DST_PAUSED), rf_dest_take_postcopy},
+	[RF_WIRE_TRIAL] = {IN(RF_DST_PRECOPY), rf_dest_take_trial},
 };
 
 static int fail_by_ctrl(struct rf_dest *d, int rc)

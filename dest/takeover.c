@@ -41,6 +41,14 @@ static int load_state(struct rf_dest *d)
 	return rf_dest_send(d, RF_WIRE_STATE_LOADED, NULL, 0);
 }
 
+/* It is here as a whole, and that is what the source wants to know. */
+int rf_dest_take_trial(struct rf_dest *d, const struct rf_frame *f)
+{
+	if (rf_wire_get_trial(f->payload, f->len) != RF_OK)
+		return rf_dest_malformed(d, f->type);
+	return rf_dest_send(d, RF_WIRE_TRIAL_SEEN, NULL, 0);
+}
+
 int rf_dest_take_state(struct rf_dest *d, const struct rf_frame *f)
 {
 	struct rf_wire_state s;

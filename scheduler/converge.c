@@ -17,9 +17,14 @@ const char *rf_converge_action_str(enum rf_converge_action a)
 static double expect_downtime(const struct rf_converge_in *in)
 {
 	double bandwidth = in->avail_bandwidth > 0 ? in->avail_bandwidth : in->bandwidth;
+	double state_rate = bandwidth;
 
+	/* It goes over the control stream, which may be slower than the lanes. */
+	if (in->state_rate > 0 && (in->state_rate < bandwidth || !(in->avail_bandwidth > 0)))
+		state_rate = in->state_rate;
 	if (bandwidth > 0)
-		return in->fixed_ms + (double)(in->remaining + in->device_state) / bandwidth * 1e3;
+		return in->fixed_ms + (double)in->remaining / bandwidth * 1e3 +
+		       (double)in->device_state / state_rate * 1e3;
 	/* without a measured bandwidth only an empty rest is a known quantity */
 	return in->remaining ? INFINITY : in->fixed_ms;
 }

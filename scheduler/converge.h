@@ -46,6 +46,7 @@ struct rf_converge_in {
 	bool in_round;		 /* asked in the middle of a round */
 	uint64_t remaining;	 /* bytes the next round has to send, as known now */
 	uint64_t device_state;	 /* bytes of it, estimated */
+	double state_rate;	 /* bytes a second of it, measured; 0: as the rest */
 	double bandwidth;	 /* of the link, bytes a second, smoothed; 0: not measured */
 	double avail_bandwidth;	 /* the same while the guest is paused, if the user knows; 0: no */
 	uint64_t max_bandwidth;	 /* limit while the guest runs; 0: none */

@@ -86,6 +86,7 @@ static void fill(const struct rf_source *src, uint64_t remaining, bool in_round,
 		};
 	if (cfg->guest.state_size)
 		in->device_state = cfg->guest.state_size(src->cfg.guest_arg);
+	in->state_rate = src->state_rate;
 }
 
 /* Once, and as soon as it is known: the user may still choose another way. */

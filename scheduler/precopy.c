@@ -95,6 +95,8 @@ static int run_rounds(struct rf_source *src, uint64_t pending)
 			return RF_IN_PROGRESS;
 		rc = send_round(src, pending);
 		if (rc == RF_OK)
+			rc = rf_source_try_state(src);
+		if (rc == RF_OK)
 			rc = rf_source_harvest(src, &pending);
 		if (rc != RF_OK)
 			return rc;

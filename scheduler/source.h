@@ -146,6 +146,7 @@ struct rf_source {
 	/* Bandwidth; of the first round apart, in which the destination's memory is made. */
 	struct rf_rate cold_rate, rate;
 	struct rf_recent ack_ms; /* end of a round to its acknowledgement */
+	double state_rate;	 /* bytes a second of device state, as tried; 0: it was not */
 	uint64_t round_bytes;	 /* data bytes of this round */
 	bool last_round;	 /* the guest is paused */
 };
@@ -212,6 +213,8 @@ void rf_source_find_data(struct rf_source *src);
 int rf_source_switch_over(struct rf_source *src);
 int rf_source_pause(struct rf_source *src);
 int rf_source_send_state(struct rf_source *src);
+/* In precopy: measures once how fast device state gets there, by something as long. */
+int rf_source_try_state(struct rf_source *src);
 int rf_source_tell_state(struct rf_source *src, const void *state, size_t len);
 /* Sends type (0: nothing) and takes the answer, which has no payload. */
 int rf_source_exchange(struct rf_source *src, uint32_t type, uint32_t expect);

@@ -15,6 +15,8 @@
 #include "scheduler/source.h"
 
 #define STATE_PIECE (512u << 10)
+/* Bytes; the exchanges that any state costs are measured all the time. */
+#define TRIAL_MIN (64u << 10)
 
 int rf_source_pause(struct rf_source *src)
 {
@@ -63,6 +65,51 @@ int rf_source_tell_state(struct rf_source *src, const void *state, size_t len)
 		rc = send_pieces(src, state, len, payload);
 	atomic_store(&src->count.device_state, len);
 	free(payload);
+	return rc;
+}
+
+/* What the answer took longer than an empty one. */
+static void note_trial(struct rf_source *src, uint64_t bytes, uint64_t ns)
+{
+	uint64_t rtt = rf_ctrl_rtt_ns(src->ctrl);
+
+	ns -= rtt < ns / 2 ? rtt : ns / 2;
+	src->state_rate = (double)bytes * 1e9 / (double)(ns ? ns : 1);
+	rf_debug("source", "device state goes at %.0f MiB/s", src->state_rate / (1 << 20));
+}
+
+int rf_source_try_state(struct rf_source *src)
+{
+	uint64_t bytes = 0, begin;
+	struct rf_frame f;
+	struct rf_wbuf b;
+	uint8_t *payload;
+	int rc;
+
+	if (src->state_rate > 0 || !src->cfg.guest.state_size || rf_ctrl_peer_minor(src->ctrl) < 5)
+		return RF_OK;
+	bytes = src->cfg.guest.state_size(src->cfg.guest_arg);
+	if (bytes < TRIAL_MIN)
+		return RF_OK;
+	if (bytes > RF_WIRE_MAX_PAYLOAD)
+		bytes = RF_WIRE_MAX_PAYLOAD;
+	payload = malloc(bytes);
+	if (!payload)
+		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory to try the device state");
+	rf_wbuf_init(&b, payload, bytes);
+	rf_wire_put_trial(&b, (uint32_t)bytes);
+	begin = rf_now_ns(src->clock);
+	rc = rf_source_ask(src, RF_WIRE_TRIAL, payload, (uint32_t)bytes, RF_WIRE_TRIAL_SEEN,
+			   RF_SOURCE_ANSWER_TIMEOUT, &f);
+	free(payload);
+	if (rc != RF_OK)
+		return rc;
+	if (rf_wire_get_empty(f.payload, f.len) != RF_OK)
+		rc = rf_source_fail(src, RF_ERR_PROTOCOL, "destination sent a malformed %s",
+				    rf_wire_type_str(f.type));
+	else
+		note_trial(src, bytes, rf_now_ns(src->clock) - begin);
+	rf_frame_free(&f);
 	return rc;
 }
 

@@ -142,6 +142,15 @@ static int recode_empty(const void *p, size_t len, struct rf_wbuf *out)
 	return rf_wire_get_empty(p, len);
 }
 
+static int recode_trial(const void *p, size_t len, struct rf_wbuf *out)
+{
+	int rc = rf_wire_get_trial(p, len);
+
+	for (size_t i = 0; rc == RF_OK && i < len; i++)
+		out->data[out->len++] = ((const uint8_t *)p)[i];
+	return rc;
+}
+
 static int recode_digest(const void *p, size_t len, struct rf_wbuf *out)
 {
 	struct rf_wire_array m;
@@ -291,6 +300,8 @@ static const struct {
 	[RF_WIRE_MISSING] = {NULL, recode_missing},
 	[RF_WIRE_FREE] = {NULL, recode_missing},
 	[RF_WIRE_LANDED] = {NULL, recode_zero},
+	[RF_WIRE_TRIAL] = {NULL, recode_trial},
+	[RF_WIRE_TRIAL_SEEN] = {NULL, recode_empty},
 	[RF_WIRE_POSTCOPY] = {NULL, recode_empty},
 	[RF_WIRE_POSTCOPY_DONE] = {NULL, recode_empty},
 	[WIRE_KIND_LANE] = {"lane", recode_lane},

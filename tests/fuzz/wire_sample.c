@@ -164,6 +164,8 @@ void wire_sample(uint32_t kind, unsigned entries, struct rf_wbuf *out)
 	case RF_WIRE_PING:
 	case RF_WIRE_PONG:
 		return rf_wire_put_u64(out, 4);
+	case RF_WIRE_TRIAL:
+		return rf_wire_put_trial(out, 1);
 	case RF_WIRE_DIGEST_RESULT:
 		return put_digest_result(out);
 	case RF_WIRE_STATE:

@@ -118,6 +118,8 @@ void peer_answer(struct peer *p, const struct peer_plan *plan)
 		return peer_put(p, RF_WIRE_DIGEST_RESULT);
 	case RF_WIRE_STATE:
 		return answer_state(p);
+	case RF_WIRE_TRIAL:
+		return peer_send(p, RF_WIRE_TRIAL_SEEN, NULL, 0);
 	case RF_WIRE_RUN:
 		return peer_send(p, RF_WIRE_RUNNING, NULL, 0);
 	default:
