@@ -78,9 +78,25 @@ static void note_trial(struct rf_source *src, uint64_t bytes, uint64_t ns)
 	rf_debug("source", "device state goes at %.0f MiB/s", src->state_rate / (1 << 20));
 }
 
+/* How much to try it with: a twentieth of a second at most of what may be sent; 0: not now. */
+static uint64_t trial_bytes(const struct rf_source *src)
+{
+	uint64_t bytes = src->cfg.guest.state_size(src->cfg.guest_arg);
+	double limit = (double)atomic_load(&src->limits.max_bandwidth);
+	double rate = rf_source_bandwidth(src);
+
+	if (limit > 0 && limit < rate)
+		rate = limit;
+	if ((double)bytes > rate / 20)
+		bytes = (uint64_t)(rate / 20);
+	if (bytes > RF_WIRE_MAX_PAYLOAD)
+		bytes = RF_WIRE_MAX_PAYLOAD;
+	return bytes < TRIAL_MIN ? 0 : bytes;
+}
+
 int rf_source_try_state(struct rf_source *src)
 {
-	uint64_t bytes = 0, begin;
+	uint64_t bytes, begin;
 	struct rf_frame f;
 	struct rf_wbuf b;
 	uint8_t *payload;
@@ -88,16 +104,16 @@ int rf_source_try_state(struct rf_source *src)
 
 	if (src->state_rate > 0 || !src->cfg.guest.state_size || rf_ctrl_peer_minor(src->ctrl) < 5)
 		return RF_OK;
-	bytes = src->cfg.guest.state_size(src->cfg.guest_arg);
-	if (bytes < TRIAL_MIN)
+	bytes = trial_bytes(src);
+	if (!bytes)
 		return RF_OK;
-	if (bytes > RF_WIRE_MAX_PAYLOAD)
-		bytes = RF_WIRE_MAX_PAYLOAD;
 	payload = malloc(bytes);
 	if (!payload)
 		return rf_source_fail(src, RF_ERR_NO_MEMORY, "no memory to try the device state");
 	rf_wbuf_init(&b, payload, bytes);
 	rf_wire_put_trial(&b, (uint32_t)bytes);
+	rf_pacer_take(&src->pacer, bytes);
+	rf_limiter_take(&src->share, bytes);
 	begin = rf_now_ns(src->clock);
 	rc = rf_source_ask(src, RF_WIRE_TRIAL, payload, (uint32_t)bytes, RF_WIRE_TRIAL_SEEN,
 			   RF_SOURCE_ANSWER_TIMEOUT, &f);
