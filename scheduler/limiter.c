@@ -73,7 +73,17 @@ void rf_limiter_leave(struct rf_limiter_member *m)
 		}
 	}
 	pthread_mutex_unlock(&l->lock);
+	if (m->postcopy)
+		atomic_fetch_sub(&l->postcopies, 1);
+	m->postcopy = false;
 	m->limiter = NULL;
+}
+
+void rf_limiter_begin_postcopy(struct rf_limiter_member *m)
+{
+	if (m->limiter && !m->postcopy)
+		atomic_fetch_add(&m->limiter->postcopies, 1);
+	m->postcopy = m->limiter != NULL;
 }
 
 /* A byte less than full is full: what is smaller comes of rounding. */

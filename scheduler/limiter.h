@@ -22,6 +22,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <ramferry/limiter.h>
@@ -30,6 +31,7 @@
 
 struct rf_limiter_member {
 	struct rf_limiter *limiter; /* NULL: none; then nothing is limited */
+	bool postcopy;		    /* counted in postcopies; its source's */
 	/* the limiter's lock */
 	struct rf_limiter_member *next;
 	double level; /* bytes */
@@ -38,9 +40,10 @@ struct rf_limiter_member {
 struct rf_limiter {
 	/* any thread */
 	_Atomic uint64_t limit;
-	_Atomic uint64_t charged; /* bytes sent without asking and not accounted for yet */
-	_Atomic uint32_t open;	  /* page requests of all members */
-	_Atomic uint64_t last_ns; /* when one last came or was answered */
+	_Atomic uint64_t charged;    /* bytes sent without asking and not accounted for yet */
+	_Atomic uint32_t postcopies; /* members whose guest may wait for pages */
+	_Atomic uint32_t open;	     /* page requests of all members */
+	_Atomic uint64_t last_ns;    /* when one last came or was answered */
 
 	/* lock; nothing else is locked under it */
 	pthread_mutex_t lock;
@@ -56,6 +59,10 @@ void rf_limiter_leave(struct rf_limiter_member *m);
 /* ns until this member may send; 0: now. */
 uint64_t rf_limiter_wait(struct rf_limiter_member *m, uint64_t now_ns);
 void rf_limiter_take(struct rf_limiter_member *m, uint64_t bytes);
+
+/* The member's guest is about to leave: until the member does, the others leave room for requests.
+ */
+void rf_limiter_begin_postcopy(struct rf_limiter_member *m);
 
 /* What cannot wait has been sent. Any thread, takes no lock. */
 void rf_limiter_charge(struct rf_limiter *l, uint64_t bytes);

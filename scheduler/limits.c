@@ -130,14 +130,21 @@ static uint64_t time_to_wait(struct rf_source *src)
 	return own > shared ? own : shared;
 }
 
-/* The guest of another migration waits for a page, and this write would be in its way. Something
+bool rf_source_leaves_room(const struct rf_source *src)
+{
+	const struct rf_limiter *all = src->share.limiter;
+
+	return all && atomic_load_explicit(&all->postcopies, memory_order_relaxed);
+}
+
+/* The guest of another migration may wait for a page, and this write would be in its way. Something
  * always goes when nothing is on its way. */
 static bool is_in_the_way(struct rf_source *src, uint32_t len)
 {
 	uint64_t inflight = rf_bulk_inflight(&src->bulk) + src->bulk.batch_bytes;
 	struct rf_window w;
 
-	if (!src->share.limiter || !inflight)
+	if (!rf_source_leaves_room(src) || !inflight)
 		return false;
 	w = rf_source_window(src);
 	return w.bytes < src->bulk.window * src->bulk.nlanes && inflight + len > w.bytes;

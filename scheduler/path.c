@@ -22,12 +22,12 @@ static void take_rtt(struct rf_path *p, uint64_t now_ns)
 {
 	uint64_t ns = now_ns - p->alone_ns;
 
-	if (!p->probed || ns < p->probed_rtt_ns)
-		p->probed_rtt_ns = ns;
+	/* the first one may meet memory and threads that are cold */
+	p->probed_sum_ns = p->probed ? p->probed_sum_ns + ns : 0;
 	p->probed++;
 	p->probed_ns = now_ns;
 	if (p->probed >= RF_PATH_PROBES)
-		p->rtt_ns = p->probed_rtt_ns;
+		p->rtt_ns = p->probed_sum_ns / (RF_PATH_PROBES - 1);
 }
 
 void rf_path_note(struct rf_path *p, uint64_t now_ns, uint64_t completed, uint64_t inflight,

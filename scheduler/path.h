@@ -6,10 +6,10 @@
  *   rate   the best of the last seconds: a small window, a limit or a busy peer only ever make it
  *          look slower than it is. A sample goes from one completion to another, as big writes
  *          complete in leaps.
- *   rtt    the shortest time that a write on an empty link took. It can only be seen while
- *          nothing else is on its way, so at first and every ten seconds the path is probed:
- *          writes go out one by one then. As BBR does it (Cardwell et al., "BBR:
- *          Congestion-Based Congestion Control", ACM Queue 2016).
+ *   rtt    what a write on an empty link takes, both hosts and their schedulers included: on busy
+ *          ones more must be on its way. It can only be seen while nothing else is, so at first
+ *          and every ten seconds the path is probed, and writes go out one by one. Like BBR
+ *          (Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 2016).
  *
  * Pure code that is told the time; a test goes through it on a link that it makes up. Owner: the
  * scheduler thread.
@@ -31,12 +31,12 @@ struct rf_path {
 	uint64_t alone_ns, alone_ends;
 	/* the probing under way, or its end */
 	unsigned probed;
-	uint64_t probed_rtt_ns, probed_ns;
+	uint64_t probed_sum_ns, probed_ns;
 };
 
 #define RF_PATH_SAMPLE_NS   10000000u	 /* and a round trip: completions come in bursts */
 #define RF_PATH_PROBE_EVERY 10000000000u /* ns */
-#define RF_PATH_PROBES	    4		 /* writes; the first may meet cold memory */
+#define RF_PATH_PROBES	    4		 /* writes, of which the first does not count */
 
 /*
  * To be called before each write and when completions were taken: completed bytes since the

@@ -244,6 +244,7 @@ int rf_source_postcopy(struct rf_source *src)
 
 	rf_source_expect_postcopy(src);
 
+	rf_limiter_begin_postcopy(&src->share);
 	if (rc == RF_OK)
 		rc = switch_to_postcopy(src);
 	if (rc != RF_OK)

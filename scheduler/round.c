@@ -124,7 +124,8 @@ static int send_data(struct rf_source *src, const struct rf_piece *p)
 	int rc = need_chunk(src, p->region, at / src->cfg.chunk_size, &chunk);
 
 	while (rc == RF_OK && at < end) {
-		uint64_t piece = src->share.limiter ? rf_source_window(src).piece : end - at;
+		uint64_t piece =
+			rf_source_leaves_room(src) ? rf_source_window(src).piece : end - at;
 		struct rf_write w = {
 			.src = r->addr + at,
 			.src_mr = chunk->mr,

@@ -236,6 +236,8 @@ int rf_source_pace(struct rf_source *src, uint32_t len);
 /* Bulk that may be in flight now, and in one write: less while a page request is open, here or at
  * a source that shares the limiter. */
 struct rf_window rf_source_window(struct rf_source *src);
+/* Guests of other migrations wait for pages: bulk of the rounds keeps to the window, too. */
+bool rf_source_leaves_room(const struct rf_source *src);
 /* Tells the guest its throttle if that has changed. Cheap. */
 void rf_source_apply_throttle(struct rf_source *src);
 /* The guest runs at full speed again, if it runs. */
