@@ -89,21 +89,27 @@ static void describe(char *desc, size_t cap, unsigned vcpu, uint64_t address, ui
 		 vcpu, address, found, expected, pass);
 }
 
-int rf_vm_health(const struct rf_vm *vm, char *desc, size_t cap)
+bool rf_vm_vcpus_live(const struct rf_vm *vm, char *desc, size_t cap)
 {
 	pthread_mutex_t *lock = (pthread_mutex_t *)&vm->lock;
-	int rc = RF_OK;
+	bool live = true;
 
 	pthread_mutex_lock(lock);
-	for (unsigned i = 0; !rc && i < vm->cfg.vcpus; i++) {
-		if (!vm->vcpu[i].death[0])
-			continue;
-		snprintf(desc, cap, "vCPU %u: %s", i, vm->vcpu[i].death);
-		rc = RF_ERR_GUEST;
+	for (unsigned i = 0; live && i < vm->cfg.vcpus; i++) {
+		live = !vm->vcpu[i].death[0];
+		if (!live)
+			snprintf(desc, cap, "vCPU %u: %s", i, vm->vcpu[i].death);
 	}
 	pthread_mutex_unlock(lock);
-	if (rc || !atomic_load(&vm->loaded))
-		return rc;
+	return live;
+}
+
+int rf_vm_health(const struct rf_vm *vm, char *desc, size_t cap)
+{
+	if (!rf_vm_vcpus_live(vm, desc, cap))
+		return RF_ERR_GUEST;
+	if (!atomic_load(&vm->loaded))
+		return RF_OK;
 	for (unsigned i = 0; i < vm->cfg.vcpus; i++) {
 		const struct rf_guest_control *c = control_of(vm, i);
 

@@ -47,18 +47,12 @@ int rf_vm_state_machine(const void *state, size_t len, struct rf_vm_cfg *cfg)
  * is in its memory and moves with it. Only for a paused guest. */
 static bool has_dead_vcpu(struct rf_vm *vm)
 {
-	bool dead = false;
+	char desc[256];
 
-	pthread_mutex_lock(&vm->lock);
-	for (unsigned i = 0; i < vm->cfg.vcpus; i++) {
-		if (!vm->vcpu[i].death[0])
-			continue;
-		rf_err_log("guest", "vCPU %u died here before it could be saved: %s", i,
-			   vm->vcpu[i].death);
-		dead = true;
-	}
-	pthread_mutex_unlock(&vm->lock);
-	return dead;
+	if (rf_vm_vcpus_live(vm, desc, sizeof(desc)))
+		return false;
+	rf_err_log("guest", "died here before it could be saved: %s", desc);
+	return true;
 }
 
 static int save_vm(void *arg, void **buf, size_t *len)

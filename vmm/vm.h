@@ -161,6 +161,10 @@ int rf_vm_resume(struct rf_vm *vm);
 /* RF_OK if paused; otherwise logs that `what` needs that. */
 int rf_vm_expect_paused(struct rf_vm *vm, const char *what);
 
+/* Whether KVM, or what stands for it, could run all of them until now; desc says what became of the
+ * first that is dead. Takes the lock. */
+bool rf_vm_vcpus_live(const struct rf_vm *vm, char *desc, size_t cap);
+
 /* Lock held: waits for a change or until ns of the monotonic clock. */
 void rf_vm_wait_until(struct rf_vm *vm, uint64_t ns);
 

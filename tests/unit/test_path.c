@@ -65,8 +65,7 @@ static void link_wait(struct link *l)
 struct pusher {
 	struct link link;
 	struct rf_path path;
-	bool open;	  /* a request is, all the time */
-	uint64_t largest; /* window that was decided */
+	bool open; /* a request is, all the time */
 };
 
 static const struct rf_window_cfg window_cfg = {.urgent = 64 * KIB,
@@ -89,8 +88,6 @@ static void push_for(struct pusher *p, uint64_t ns)
 		in.rtt_ns = p->path.rtt_ns;
 		in.probing = rf_path_probing(&p->path);
 		w = rf_window_decide(&window_cfg, &in, MIB);
-		if (w.bytes > p->largest)
-			p->largest = w.bytes;
 		if (!l->inflight || l->inflight + w.piece <= w.bytes)
 			link_post(l, w.piece);
 		else
