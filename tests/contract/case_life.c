@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Lanes and links coming and going. */
-#include <dirent.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/contract/contract.h"
+#include "tests/leaks.h"
 
 static const uint8_t wrong_token[RF_TOKEN_SIZE] = {1, 2, 3};
 
@@ -130,29 +130,6 @@ void ct_dead_lane_stays_dead(void **state)
 
 /* ---- leaks ---- */
 
-static unsigned count_dir(const char *path)
-{
-	DIR *d = opendir(path);
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-/* Threads of a provider may take a moment to be gone. */
-static bool settles_at(const char *path, unsigned want)
-{
-	for (unsigned i = 0; i < 200; i++) {
-		if (count_dir(path) <= want)
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 static void open_and_close(struct ct_env *env, unsigned lanes)
 {
 	struct ct_lane l[4];
@@ -172,12 +149,12 @@ void ct_storm_leaks_nothing(void **state)
 
 	/* what a provider opens once for the process stays */
 	open_and_close(*state, 4);
-	fds = count_dir("/proc/self/fd");
-	tasks = count_dir("/proc/self/task");
+	fds = count_fds();
+	tasks = count_threads();
 	for (unsigned i = 0; i < 25; i++)
 		open_and_close(*state, i % 5);
-	assert_true(settles_at("/proc/self/fd", fds));
-	assert_true(settles_at("/proc/self/task", tasks));
+	assert_true(fds_settle_at(fds));
+	assert_true(threads_settle_at(tasks));
 }
 
 /* ---- strangers ---- */

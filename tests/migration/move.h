@@ -219,8 +219,4 @@ struct mv_log {
 void mv_log_start(void);
 void mv_log_stop(struct mv_log *out);
 
-/* Open descriptors and threads of this process. */
-unsigned mv_count_fds(void);
-unsigned mv_count_threads(void);
-
 #endif

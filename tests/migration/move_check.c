@@ -2,7 +2,6 @@
 /* What must hold of every migration, and of one that went well. */
 #include "tests/migration/move.h"
 
-#include <dirent.h>
 
 static const char *words(const struct mv *m)
 {
@@ -167,28 +166,4 @@ void mv_log_stop(struct mv_log *out)
 {
 	rf_log_set_sink(NULL, NULL);
 	*out = seen;
-}
-
-/* ---- leaks ---- */
-
-static unsigned count_entries(const char *path)
-{
-	DIR *d = opendir(path);
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-unsigned mv_count_fds(void)
-{
-	return count_entries("/proc/self/fd");
-}
-
-unsigned mv_count_threads(void)
-{
-	return count_entries("/proc/self/task");
 }

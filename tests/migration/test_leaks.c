@@ -2,6 +2,8 @@
 /* After a hundred migrations of every kind of end, the process is as it was before. */
 #include "tests/migration/move.h"
 
+#include "tests/leaks.h"
+
 static int spoil(struct mv *m, enum mv_step s)
 {
 	unsigned how = *(unsigned *)m->cfg.hook_arg;
@@ -50,12 +52,12 @@ static void move_often(const char *transport, const char *provider, unsigned tim
 	/* what a library keeps for the next time does not count */
 	for (unsigned how = 0; how < 5; how++)
 		move_once(transport, provider, how);
-	fds = mv_count_fds();
-	threads = mv_count_threads();
+	fds = count_fds();
+	threads = count_threads();
 	for (unsigned i = 0; i < times; i++)
 		move_once(transport, provider, i % 10 < 5 ? 0 : i % 10 - 5);
-	assert_int_equal(mv_count_fds(), fds);
-	assert_int_equal(mv_count_threads(), threads);
+	assert_true(fds_settle_at(fds));
+	assert_true(threads_settle_at(threads));
 	rf_log_set_level(RF_LOG_WARN);
 }
 

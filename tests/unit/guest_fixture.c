@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/unit/guest_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -221,17 +220,4 @@ void watch_log(struct log_watch *w)
 void unwatch_log(void)
 {
 	rf_log_set_sink(NULL, NULL);
-}
-
-unsigned count_entries(const char *dir)
-{
-	struct dirent **list = NULL;
-	/* cppcheck-suppress nullPointer ; scandir takes NULL for both */
-	int n = scandir(dir, &list, NULL, NULL);
-
-	assert_true(n >= 0);
-	for (int i = 0; list && i < n; i++)
-		free(list[i]);
-	free(list);
-	return (unsigned)n;
 }

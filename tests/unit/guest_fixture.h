@@ -71,7 +71,4 @@ struct log_watch {
 void watch_log(struct log_watch *w);
 void unwatch_log(void);
 
-/* Open file descriptors and threads of this process, to find leaks. */
-unsigned count_entries(const char *dir);
-
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Control stream: how it ends, and what still arrives then. */
-#include <dirent.h>
-
 #include "tests/unit/ctrl_frames.h"
+
+#include "tests/leaks.h"
 
 static void test_close_with_full_queue_is_quick(void **state)
 {
@@ -120,18 +120,6 @@ static void test_waiting_receiver_hears_of_the_end(void **state)
 	rf_ctrl_close(&c);
 }
 
-/* Entries of /proc/self/fd or task. readdir() is safe on a stream of one's own. */
-static unsigned count_entries(const char *dir)
-{
-	DIR *d = opendir(dir);
-	unsigned n = 0;
-
-	while (readdir(d)) /* cppcheck-suppress readdirCalled */
-		n++;
-	closedir(d);
-	return n;
-}
-
 static void test_thousands_of_streams_leak_nothing(void **state)
 {
 	struct rf_ctrl *src, *dst;
@@ -140,8 +128,8 @@ static void test_thousands_of_streams_leak_nothing(void **state)
 	ctrl_pair(NULL, SOON, SOON, &src, &dst);
 	rf_ctrl_close(&src);
 	rf_ctrl_close(&dst);
-	fds = count_entries("/proc/self/fd");
-	threads = count_entries("/proc/self/task");
+	fds = count_fds();
+	threads = count_threads();
 	for (uint32_t i = 0; i < 2000; i++) {
 		ctrl_pair(NULL, SOON, SOON, &src, &dst);
 		send_seeded(src, RF_WIRE_ZERO, 100, i);
@@ -149,11 +137,8 @@ static void test_thousands_of_streams_leak_nothing(void **state)
 		rf_ctrl_close(i & 1 ? &src : &dst);
 		rf_ctrl_close(i & 1 ? &dst : &src);
 	}
-	assert_int_equal(count_entries("/proc/self/fd"), fds);
-	/* A joined thread may be in the list for a moment longer. */
-	for (int i = 0; i < 1000 && count_entries("/proc/self/task") > threads; i++)
-		usleep(1000);
-	assert_int_equal(count_entries("/proc/self/task"), threads);
+	assert_true(fds_settle_at(fds));
+	assert_true(threads_settle_at(threads));
 	assert_int_equal(test_log.problems, 0);
 }
 

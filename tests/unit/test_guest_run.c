@@ -2,6 +2,7 @@
 /* Guests that run, stop, and find what is wrong in their memory. */
 #include "tests/unit/guest_fixture.h"
 
+#include "tests/leaks.h"
 #include "vmm/program.h"
 
 static const struct guest_case rows[] = {
@@ -211,7 +212,7 @@ static void leaves_nothing_behind(void **state)
 	const struct guest_case *c = *state;
 
 	need_guest(c);
-	unsigned fds = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
+	unsigned fds = count_fds(), threads = count_threads();
 	for (unsigned i = 0; i < 5; i++) {
 		struct rf_vm *vm = new_guest(c);
 		struct rf_tracker t;
@@ -224,11 +225,8 @@ static void leaves_nothing_behind(void **state)
 			assert_int_equal(rf_vm_tracker(vm, &t), RF_OK);
 		rf_vm_delete(&vm);
 	}
-	assert_int_equal(count_entries("/proc/self/fd"), fds);
-	/* A joined thread may be seen for a moment still. */
-	for (unsigned i = 0; i < 1000 && count_entries("/proc/self/task") != threads; i++)
-		sleep_ms(1);
-	assert_int_equal(count_entries("/proc/self/task"), threads);
+	assert_true(fds_settle_at(fds));
+	assert_true(threads_settle_at(threads));
 }
 
 int main(void)

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/leaks.h"
+
 #define NREGIONS 2
 #define PAGES	 1000ull /* of each; not a multiple of 64 */
 #define WRITERS	 3
@@ -192,7 +194,7 @@ static void wrong_calls_are_refused(void **state)
 
 static void nothing_is_left_behind(void **state)
 {
-	unsigned fds = count_entries("/proc/self/fd");
+	unsigned fds = count_fds();
 
 	for (unsigned i = 0; i < 10; i++) {
 		struct fixture f;
@@ -204,7 +206,7 @@ static void nothing_is_left_behind(void **state)
 			f.t.ops->stop(f.t.self);
 		teardown(&f);
 	}
-	assert_int_equal(count_entries("/proc/self/fd"), fds);
+	assert_true(fds_settle_at(fds));
 }
 
 /*
