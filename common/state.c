@@ -60,6 +60,11 @@ bool rf_state_legal(enum rf_state from, enum rf_state to)
 	return is_state(from) && is_state(to) && (states[from].next & (1u << to));
 }
 
+bool rf_state_is_over(enum rf_state s)
+{
+	return is_state(s) && !states[s].next;
+}
+
 int rf_state_move(struct rf_state_cell *c, enum rf_state from, enum rf_state to)
 {
 	int expected = from;

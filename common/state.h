@@ -20,6 +20,8 @@ struct rf_state_cell {
 void rf_state_init(struct rf_state_cell *c, const char *name);
 enum rf_state rf_state_get(const struct rf_state_cell *c);
 bool rf_state_legal(enum rf_state from, enum rf_state to);
+/* Completed, failed or cancelled: nothing comes after it. */
+bool rf_state_is_over(enum rf_state s);
 
 /* Moves from `from` to `to` if the state is `from` (compare and swap) and the move is legal.
  * RF_ERR_STATE otherwise; the caller looks again. Any thread. */

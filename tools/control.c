@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/state.h"
 #include "tools/common.h"
 #include "tools/control_conn.h"
 #include "tools/control_socket.h"
@@ -26,6 +27,7 @@ struct report {
 	unsigned migration;
 	bool state, round; /* which of them is new */
 	struct rf_stats stats;
+	struct json_object *statistics; /* NULL: those of stats */
 };
 
 /* What was last reported of a migration; owned by its thread. */
@@ -64,27 +66,50 @@ static void wake(struct control *c)
 		return; /* the counter is full: it is readable all the same */
 }
 
-void control_report(struct control *c, unsigned i, const struct rf_stats *st)
+static void put_report(struct control *c, unsigned i, const struct rf_stats *st,
+		       struct json_object *statistics)
 {
-	bool state, round;
+	bool state, round, full;
 
-	if (!c)
-		return;
 	state = st->status != c->seen[i].state;
 	round = st->round != c->seen[i].round && st->round;
-	if (!state && !round)
+	if (!state && !round) {
+		json_object_put(statistics);
 		return;
+	}
 	c->seen[i] = (struct seen){.state = st->status, .round = st->round};
 	pthread_mutex_lock(&c->lock);
-	if (c->count < REPORTS)
-		c->reports[(c->first + c->count++) % REPORTS] = (struct report){.migration = i,
-										.state = state,
-										.round = round,
-										.stats = *st};
+	full = c->count == REPORTS;
+	if (!full)
+		c->reports[(c->first + c->count++) % REPORTS] =
+			(struct report){.migration = i,
+					.state = state,
+					.round = round,
+					.stats = *st,
+					.statistics = statistics};
 	else
 		c->dropped++;
 	pthread_mutex_unlock(&c->lock);
+	if (full)
+		json_object_put(statistics);
 	wake(c);
+}
+
+void control_report(struct control *c, unsigned i, const struct rf_stats *st)
+{
+	if (c)
+		put_report(c, i, st, NULL);
+}
+
+void control_report_state(struct control *c, unsigned i, enum rf_state state,
+			  struct json_object *statistics)
+{
+	const struct rf_stats st = {.size = sizeof(st), .status = state};
+
+	if (c)
+		put_report(c, i, &st, statistics);
+	else
+		json_object_put(statistics);
 }
 
 static void broadcast(struct control *c, const char *event, struct json_object *data)
@@ -96,11 +121,6 @@ static void broadcast(struct control *c, const char *event, struct json_object *
 	json_object_put(data);
 }
 
-static bool is_over(enum rf_state s)
-{
-	return s == RF_STATE_COMPLETED || s == RF_STATE_FAILED || s == RF_STATE_CANCELLED;
-}
-
 /* A change of state comes with its name; the last one with all that is known at the end. */
 static void tell_state(struct control *c, const struct report *r)
 {
@@ -109,11 +129,10 @@ static void tell_state(struct control *c, const struct report *r)
 	json_object_object_add(data, "migration", json_object_new_uint64(r->migration));
 	json_object_object_add(data, "status",
 			       json_object_new_string(rf_state_str(r->stats.status)));
-	if (is_over(r->stats.status))
+	if (rf_state_is_over(r->stats.status))
 		json_object_object_add(data, "statistics",
-				       c->target.snapshot
-					       ? c->target.status(c->target.arg, r->migration)
-					       : stats_to_json(&r->stats));
+				       r->statistics ? json_object_get(r->statistics)
+						     : stats_to_json(&r->stats));
 	broadcast(c, "MIGRATION", data);
 }
 
@@ -160,6 +179,7 @@ static void tell_reports(struct control *c)
 			tell_round(c, &r);
 		if (r.state) /* behind it, for it may be the last word */
 			tell_state(c, &r);
+		json_object_put(r.statistics);
 	}
 }
 

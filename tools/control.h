@@ -20,6 +20,7 @@
 #include "tools/control_target.h"
 
 struct control;
+struct json_object;
 
 #define CONTROL_CLIENTS 16 /* at a time */
 
@@ -30,6 +31,11 @@ bool control_start(const char *prog, const char *path, const struct control_targ
 /* Tells clients that want events if migration i has another state or round than when this was last
  * called. Any thread, one for each i; NULL is fine. */
 void control_report(struct control *c, unsigned i, const struct rf_stats *st);
+
+/* The same for what is no migration. The event of its end has these statistics, which are taken over;
+ * NULL for a state that is not the last. */
+void control_report_state(struct control *c, unsigned i, enum rf_state state,
+			  struct json_object *statistics);
 
 /* Sends what clients take at once, ends the thread, removes the file. NULL is fine. */
 void control_stop(struct control **cp);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "common/state.h"
 #include "tools/common.h"
 
 static bool refuse(struct control_refusal *why, const char *fmt, ...)
@@ -19,10 +20,10 @@ static bool refuse(struct control_refusal *why, const char *fmt, ...)
 	return false;
 }
 
+/* It takes no orders any more. */
 static bool is_over(enum rf_state s)
 {
-	return s == RF_STATE_COMPLETED || s == RF_STATE_FAILED || s == RF_STATE_CANCELLING ||
-	       s == RF_STATE_CANCELLED;
+	return s == RF_STATE_CANCELLING || rf_state_is_over(s);
 }
 
 /* Is there anything left to stop? */

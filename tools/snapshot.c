@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/size.h"
+#include "common/state.h"
 #include "tools/common.h"
 #include "tools/control.h"
 #include "tools/snapshot_desk.h"
@@ -85,11 +86,10 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static void tell_state(const struct subject *g, enum rf_state state)
+/* How it ended, once the desk is done with it. */
+static void tell_end(const struct subject *g, const struct snapshot_to *to)
 {
-	const struct rf_stats st = {.size = sizeof(st), .status = state};
-
-	control_report(g->control, 0, &st);
+	control_report_state(g->control, 0, g->stats.status, snapshot_report_json(&g->stats, to));
 }
 
 static void show_progress(void *arg, const struct rf_snapshot_stats *st)
@@ -97,7 +97,8 @@ static void show_progress(void *arg, const struct rf_snapshot_stats *st)
 	struct subject *g = arg;
 	char saved[32], left[32];
 
-	tell_state(g, st->status);
+	if (!rf_state_is_over(st->status))
+		control_report_state(g->control, 0, st->status, NULL);
 	if (!isatty(STDERR_FILENO))
 		return;
 	rf_size_format(st->pages_saved * RF_PAGE_SIZE, saved, sizeof(saved));
@@ -181,13 +182,14 @@ static int take_one(const struct snapshot_opts *o, struct subject *g, const stru
 		rc = rf_snapshot_add_region(s, &ram);
 	if (rc != RF_OK) {
 		snapshot_desk_fail(&desk, rf_err_str(rc), &g->stats);
-		tell_state(g, RF_STATE_FAILED);
+		tell_end(g, to);
 		rf_snapshot_delete(&s);
 		return rc;
 	}
 	snapshot_desk_begin(&desk, s, to);
 	running = s;
-	tell_state(g, RF_STATE_SETUP); /* the end of this one is another than of that before */
+	/* the end of this one is another than of that before */
+	control_report_state(g->control, 0, RF_STATE_SETUP, NULL);
 	if (interrupted)
 		rf_snapshot_cancel(s);
 	subject_note(g, &g->before_ns, &g->before_pages);
@@ -195,6 +197,7 @@ static int take_one(const struct snapshot_opts *o, struct subject *g, const stru
 	subject_note(g, &g->after_ns, &g->after_pages);
 	running = NULL;
 	snapshot_desk_end(&desk, &g->stats);
+	tell_end(g, to);
 	rf_snapshot_delete(&s);
 	return rc;
 }

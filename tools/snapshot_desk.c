@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/state.h"
 #include "tools/common.h"
 
 static bool is_address(const char *to)
@@ -109,13 +110,16 @@ void snapshot_desk_fail(struct snapshot_desk *d, const char *why, struct rf_snap
 static struct json_object *desk_status(void *arg, unsigned i)
 {
 	struct snapshot_desk *d = arg;
-	struct rf_snapshot_stats st;
+	struct rf_snapshot_stats st = {.size = sizeof(st)};
 	struct snapshot_to to;
 
 	(void)i;
 	pthread_mutex_lock(&d->lock);
 	if (d->now)
-		rf_snapshot_stats(d->now, &d->last);
+		rf_snapshot_stats(d->now, &st);
+	/* Over is what the desk is done with: then the next one may be asked for. */
+	if (d->now && !rf_state_is_over(st.status))
+		d->last = st;
 	st = d->last;
 	to = d->to;
 	pthread_mutex_unlock(&d->lock);

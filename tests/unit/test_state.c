@@ -105,6 +105,15 @@ static void move_from_a_state_it_is_not_in_changes_nothing(void **state)
 	assert_int_equal(rf_state_get(&c), RF_STATE_ACTIVE);
 }
 
+static void what_leads_nowhere_is_over(void **state)
+{
+	for (int s = 0; s < RF_STATE_COUNT; s++)
+		assert_int_equal(rf_state_is_over((enum rf_state)s),
+				 s == RF_STATE_COMPLETED || s == RF_STATE_FAILED ||
+					 s == RF_STATE_CANCELLED);
+	assert_false(rf_state_is_over(RF_STATE_COUNT));
+}
+
 static void states_that_do_not_exist_are_illegal(void **state)
 {
 	assert_false(rf_state_legal(RF_STATE_NONE, RF_STATE_COUNT));
@@ -157,6 +166,7 @@ int main(void)
 		cmocka_unit_test(names_are_qemus),
 		cmocka_unit_test(exactly_the_listed_moves_are_made),
 		cmocka_unit_test(move_from_a_state_it_is_not_in_changes_nothing),
+		cmocka_unit_test(what_leads_nowhere_is_over),
 		cmocka_unit_test(states_that_do_not_exist_are_illegal),
 		cmocka_unit_test(of_racing_moves_one_wins),
 	};
