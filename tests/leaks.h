@@ -4,8 +4,8 @@
  *
  *	before = count_fds(); … ; assert_true(fds_settle_at(before));
  *
- * A thread that was joined stays in the kernel's list for a moment. One that was there when `before`
- * was counted may be gone later, so fewer are no fault; and one that is too many gets some time.
+ * A thread that was joined stays in the kernel's list for a moment. One that was still there when
+ * they were counted before may be gone later, so fewer are no fault; one too many gets some time.
  */
 #ifndef RF_TESTS_LEAKS_H
 #define RF_TESTS_LEAKS_H

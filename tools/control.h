@@ -32,8 +32,8 @@ bool control_start(const char *prog, const char *path, const struct control_targ
  * called. Any thread, one for each i; NULL is fine. */
 void control_report(struct control *c, unsigned i, const struct rf_stats *st);
 
-/* The same for what is no migration. The event of its end has these statistics, which are taken over;
- * NULL for a state that is not the last. */
+/* The same for what is no migration. The event of its end has these statistics, which are taken
+ * over; NULL for a state that is not the last. */
 void control_report_state(struct control *c, unsigned i, enum rf_state state,
 			  struct json_object *statistics);
 

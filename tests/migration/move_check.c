@@ -2,7 +2,6 @@
 /* What must hold of every migration, and of one that went well. */
 #include "tests/migration/move.h"
 
-
 static const char *words(const struct mv *m)
 {
 	static char text[700];
