@@ -13,8 +13,8 @@ TOOL = os.path.abspath(sys.argv[1])
 PATIENCE = 300  # seconds after which something counts as never
 # a busy machine is no fault
 GUEST = ["--guest", "threads", "--memory", "64M", "--connect-timeout", "200s", "--link-timeout", "60s"]
-PROGRAM = ["--working-set", "8M", "--fill", "48M", "--run-before", "20ms", "--seed", "7"]
-SLOW = ["--max-bandwidth", "100K"]  # minutes
+PROGRAM = ["--working-set", "8M", "--fill", "16M", "--dirty-rate", "20M", "--run-before", "20ms", "--seed", "7"]
+SLOW = ["--max-bandwidth", "50K"]  # 480 s: more than anybody waits
 
 
 def await_true(what, condition):

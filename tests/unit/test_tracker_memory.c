@@ -217,7 +217,7 @@ static void nothing_is_left_behind(void **state)
  */
 #define PHASES	    600
 #define PHASES_MIN  10
-#define ENOUGH_MS   3000
+#define ENOUGH_MS   1500
 #define WRITES	    1000 /* of a writer in a phase */
 #define WRITE_PAGES 256	 /* few, so that neighbours meet in a word */
 
