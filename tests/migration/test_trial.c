@@ -9,7 +9,7 @@
 
 static struct mv victim;
 static struct peer peer;
-/* Enough for the bandwidth to be known, of which a trial takes a twentieth of a second at most. */
+/* Enough for the bandwidth to be known, which a trial takes a twentieth of a second of at most. */
 static const struct peer_plan plan = {.lanes = 1, .regions = 1, .len = 16 * MIB};
 
 static void begin(const char *what, uint16_t minor, uint64_t state)
@@ -64,8 +64,8 @@ static void end(int rc)
 /* It is tried once, and what it took is in the downtime that is expected. */
 static void a_slow_answer_is_expected_again(void **state)
 {
-	begin("slow", 0, 512 << 10);
-	assert_int_equal(serve(RF_WIRE_TRIAL), 512 << 10);
+	begin("slow", 0, 128 << 10);
+	assert_int_equal(serve(RF_WIRE_TRIAL), 128 << 10);
 	usleep(ANSWER_MS * 1000); /* the answer is late, however late the test is, too */
 	peer_answer(&peer, &plan);
 	assert_int_equal(serve(RF_WIRE_RUN), 0);
@@ -81,12 +81,12 @@ static void a_slow_answer_is_expected_again(void **state)
 static const struct {
 	const char *name;
 	uint16_t minor;
-	uint64_t state, tried;
+	uint64_t state, least, most; /* bytes; what is tried depends on how fast the machine is */
 } amounts[] = {
-	{"of 64 KiB", 0, 64 << 10, 64 << 10},
-	{"small: costs its exchanges only", 0, (64 << 10) - 1, 0},
-	{"huge: a part says enough", 0, 200 * MIB, MIB},
-	{"to a destination of 1.4", 4, 64 << 10, 0},
+	{"of 64 KiB", 0, 64 << 10, 64 << 10, 64 << 10},
+	{"small: costs its exchanges only", 0, (64 << 10) - 1, 0, 0},
+	{"huge: a part says enough", 0, 200 * MIB, 64 << 10, MIB},
+	{"to a destination of 1.4", 4, 64 << 10, 0, 0},
 };
 
 static void what_is_sent(void **state)
@@ -96,7 +96,7 @@ static void what_is_sent(void **state)
 
 		begin(amounts[i].name, amounts[i].minor, amounts[i].state);
 		tried = serve(RF_WIRE_RUN);
-		if (tried != amounts[i].tried)
+		if (tried < amounts[i].least || tried > amounts[i].most)
 			fail_msg("%s: %lu bytes were tried", amounts[i].name, tried);
 		peer_answer(&peer, &plan);
 		end(RF_OK);

@@ -133,8 +133,11 @@ static void another_machine_is_refused(void **state)
 	struct rf_vm *vm;
 	struct saved s;
 
+	other.kind = strcmp(c->kind, "kvm") ? "kvm" : "threads";
+	need_guest(&other);
 	save_guest(c, &s);
 	watch_log(&log);
+	other = *c;
 	other.vcpus = 3;
 	vm = new_destination(&other, &s);
 	assert_int_equal(load_copy(vm, s.state, s.len), RF_ERR_MISMATCH);
@@ -143,7 +146,6 @@ static void another_machine_is_refused(void **state)
 
 	other = *c;
 	other.kind = strcmp(c->kind, "kvm") ? "kvm" : "threads";
-	need_guest(&other);
 	vm = new_destination(&other, &s);
 	assert_int_equal(load_copy(vm, s.state, s.len), RF_ERR_MISMATCH);
 	assert_non_null(strstr(log.last, "kind"));
