@@ -40,35 +40,56 @@ static int load(hwloc_topology_t hw)
 	return rc;
 }
 
+static int load_with(struct rf_topology *t, const char *xml, bool devices)
+{
+	if (hwloc_topology_init(&t->hw)) {
+		t->hw = NULL;
+		return RF_ERR_NO_MEMORY;
+	}
+	if (devices)
+		hwloc_topology_set_io_types_filter(t->hw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+	if ((!xml || !hwloc_topology_set_xml(t->hw, xml)) && !load(t->hw))
+		return RF_OK;
+	rf_err_log("topology", "cannot load %s%s: %s", xml ? "it from " : "that of this host",
+		   xml ? xml : "", strerror(errno));
+	return RF_ERR_NOT_FOUND;
+}
+
+/* Devices take twenty times as long as the rest: each one's PCI configuration is read. */
+static int load_what_is_needed(struct rf_topology *t, const struct rf_topology_cfg *cfg)
+{
+	bool devices = cfg && cfg->devices;
+	int rc = load_with(t, cfg ? cfg->xml : NULL, devices);
+
+	if (rc != RF_OK || devices || rf_topology_nodes(t) < 2)
+		return rc;
+	hwloc_topology_destroy(t->hw);
+	return load_with(t, cfg ? cfg->xml : NULL, true);
+}
+
 int rf_topology_new(const struct rf_topology_cfg *cfg, struct rf_topology **out)
 {
 	struct rf_topology *t = calloc(1, sizeof(*t));
-	const char *xml = cfg ? cfg->xml : NULL;
+	int rc = RF_ERR_NO_MEMORY;
 
 	if (!t)
-		return RF_ERR_NO_MEMORY;
+		return rc;
 	t->sysfs = strdup(cfg && cfg->sysfs ? cfg->sysfs : "/sys");
-	if (!t->sysfs || hwloc_topology_init(&t->hw)) {
-		free(t->sysfs);
-		free(t);
-		return RF_ERR_NO_MEMORY;
-	}
-	hwloc_topology_set_io_types_filter(t->hw, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
-	if ((xml && hwloc_topology_set_xml(t->hw, xml)) || load(t->hw)) {
-		rf_err_log("topology", "cannot load %s%s: %s",
-			   xml ? "it from " : "that of this host", xml ? xml : "", strerror(errno));
+	if (t->sysfs)
+		rc = load_what_is_needed(t, cfg);
+	if (rc != RF_OK)
 		rf_topology_delete(&t);
-		return RF_ERR_NOT_FOUND;
-	}
-	*out = t;
-	return RF_OK;
+	else
+		*out = t;
+	return rc;
 }
 
 void rf_topology_delete(struct rf_topology **t)
 {
 	if (!*t)
 		return;
-	hwloc_topology_destroy((*t)->hw);
+	if ((*t)->hw)
+		hwloc_topology_destroy((*t)->hw);
 	free((*t)->sysfs);
 	free(*t);
 	*t = NULL;

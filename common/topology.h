@@ -23,6 +23,7 @@ struct rf_topology_cfg {
 			      HWLOC_XMLFILE says */
 	const char *sysfs; /* where to look for what lies below a virtual device; default
 			      "/sys" */
+	bool devices;	   /* look for them also where there is one NUMA node, and no choice */
 };
 
 /* Where something is. */
@@ -33,7 +34,7 @@ struct rf_place {
 	cpu_set_t cpus;	 /* CPUs (hardware threads) next to it */
 };
 
-/* cfg may be NULL. RF_ERR_NO_MEMORY, RF_ERR_NOT_FOUND (no such XML file, or not one). */
+/* cfg may be NULL. Without devices none is found on a machine with one node. RF_ERR_NO_MEMORY, RF_ERR_NOT_FOUND (no such XML file, or not one). */
 int rf_topology_new(const struct rf_topology_cfg *cfg, struct rf_topology **out);
 void rf_topology_delete(struct rf_topology **t); /* NULLs *t; NULL is fine */
 

@@ -73,7 +73,7 @@ static void check_devices(struct doctor *d, const struct rf_topology *t)
 
 void doctor_check_numa(struct doctor *d)
 {
-	struct rf_topology_cfg cfg = {.xml = d->topology};
+	struct rf_topology_cfg cfg = {.xml = d->topology, .devices = true};
 	char sysfs[256];
 	struct rf_topology *t;
 

@@ -31,19 +31,23 @@ static int place_on_cpus(struct rf_poll_plan *p, const char *cpus)
 /* Only where there is a choice: with one node the kernel places threads better than we do. */
 static void place_near(struct rf_poll_plan *p, const char *where)
 {
-	int rc = where ? rf_topology_cpus_near(p->topology, where, &p->place) : RF_ERR_NOT_FOUND;
+	int rc;
 
-	if (rc == RF_OK && p->place.node >= 0 && rf_topology_nodes(p->topology) > 1) {
+	if (rf_topology_nodes(p->topology) < 2) {
+		rf_info(OBJ, "not pinned: this machine has one node");
+		rf_topology_delete(&p->topology);
+		return;
+	}
+	rc = where ? rf_topology_cpus_near(p->topology, where, &p->place) : RF_ERR_NOT_FOUND;
+	if (rc == RF_OK && p->place.node >= 0) {
 		rf_info(OBJ, "next to %s: node %d, %u cores", p->place.device, p->place.node,
 			p->place.cores);
 		p->pinned = true;
 		return;
 	}
 	rf_info(OBJ, "not pinned: %s",
-		rc == RF_OK ? "this machine has one node, or does not tell where the NIC is"
+		rc == RF_OK ? "this machine does not tell where the NIC is"
 			    : "the local address belongs to no hardware");
-	if (rf_topology_nodes(p->topology) < 2)
-		rf_topology_delete(&p->topology);
 }
 
 int rf_poll_plan_init(struct rf_poll_plan *p, const char *mode, const char *cpus, const char *where)

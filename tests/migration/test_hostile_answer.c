@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A destination that answers anything, or nothing, to any frame. */
+#define HOSTILE_LEN (64u << 10) /* hundreds of sources, whose memory does not matter */
 #include "tests/migration/hostile_dest.h"
 
 #include <unistd.h>

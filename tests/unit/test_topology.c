@@ -18,9 +18,9 @@
 #include "common/netdev.h"
 #include "common/topology.h"
 
-static struct rf_topology *load(const char *name, const char *sysfs)
+static struct rf_topology *load_with(const char *name, const char *sysfs, bool devices)
 {
-	struct rf_topology_cfg cfg = {.sysfs = sysfs};
+	struct rf_topology_cfg cfg = {.sysfs = sysfs, .devices = devices};
 	struct rf_topology *t = NULL;
 	char path[512];
 
@@ -28,6 +28,11 @@ static struct rf_topology *load(const char *name, const char *sysfs)
 	cfg.xml = path;
 	assert_int_equal(rf_topology_new(&cfg, &t), RF_OK);
 	return t;
+}
+
+static struct rf_topology *load(const char *name, const char *sysfs)
+{
+	return load_with(name, sysfs, true);
 }
 
 static void check_place(const struct rf_place *p, const char *device, int node, unsigned cores,
@@ -96,6 +101,19 @@ static void test_other_devices_are_not_found(void **state)
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_int_equal(rf_topology_cpus_near(t, names[i], &p), RF_ERR_NOT_FOUND);
 	assert_int_equal(p.node, 77);
+	rf_topology_delete(&t);
+}
+
+/* Finding them takes time, and with one node nothing follows from it. */
+static void test_devices_are_looked_for_where_there_is_a_choice(void **state)
+{
+	struct rf_topology *t = load_with("one-node", NULL, false);
+	struct rf_place p;
+
+	assert_int_equal(rf_topology_near_device(t, "ens3", &p), RF_ERR_NOT_FOUND);
+	rf_topology_delete(&t);
+	t = load_with("two-nodes", NULL, false);
+	assert_int_equal(rf_topology_near_device(t, "mlx5_1", &p), RF_OK);
 	rf_topology_delete(&t);
 }
 
@@ -292,6 +310,7 @@ int main(void)
 		cmocka_unit_test(test_device_of_unknown_place_is_at_no_node),
 		cmocka_unit_test(test_only_node_is_known_without_a_place),
 		cmocka_unit_test(test_other_devices_are_not_found),
+		cmocka_unit_test(test_devices_are_looked_for_where_there_is_a_choice),
 		cmocka_unit_test(test_whole_machine),
 		cmocka_unit_test(test_stacked_device_is_where_its_port_is),
 		cmocka_unit_test(test_threads_get_cores_of_their_own_first),
