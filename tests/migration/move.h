@@ -24,9 +24,15 @@
 #define PAGE	      ((uint64_t)RF_PAGE_SIZE)
 #define MIB	      ((uint64_t)1 << 20)
 #define HUGE_PAGE     (2 * MIB)
-#define MV_REGIONS    1000u
 #define MV_NO_STATE   SIZE_MAX
 #define MV_MUCH_STATE (64 * MIB) /* from here on all zeros */
+
+/* A guest of very many regions. The sanitizers' shadow of so many small things takes its time. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define MV_REGIONS 200u
+#else
+#define MV_REGIONS 1000u
+#endif
 
 /* Moments of a migration, in the order they come. A hook sees each and may spoil it. */
 enum mv_step {

@@ -28,7 +28,7 @@ static const struct mv_cfg ends[] = {
 	{.name = "pages of 2 MiB", .huge = true, .len = 8 * MIB},
 	{.name = "pages of 4 KiB and of 2 MiB", .mixed = true, .regions = 2},
 	{.name = "never touched", .content = MV_EMPTY},
-	{.name = "a thousand regions",
+	{.name = "very many regions",
 	 .memory = MV_ONE_MEMFD,
 	 .regions = MV_REGIONS,
 	 .len = 4 * PAGE},
