@@ -34,7 +34,8 @@ struct rf_place {
 	cpu_set_t cpus;	 /* CPUs (hardware threads) next to it */
 };
 
-/* cfg may be NULL. Without devices none is found on a machine with one node. RF_ERR_NO_MEMORY, RF_ERR_NOT_FOUND (no such XML file, or not one). */
+/* cfg may be NULL. Without devices none is found on a machine with one node. RF_ERR_NO_MEMORY,
+ * RF_ERR_NOT_FOUND (no such XML file, or not one). */
 int rf_topology_new(const struct rf_topology_cfg *cfg, struct rf_topology **out);
 void rf_topology_delete(struct rf_topology **t); /* NULLs *t; NULL is fine */
 
