@@ -22,7 +22,7 @@ struct explorer {
 	/* by the walk */
 	uint64_t states;
 	const char *violation; /* the first one; NULL: none */
-	uint8_t *all; /* states, in the order they were reached, which is that they are looked at */
+	uint8_t *all;	       /* states, in the order they are reached and looked at */
 	uint32_t *table; /* hashed: index in all, plus 1; 0: free. Twice as many as there is room */
 	uint64_t room;	 /* states */
 };
